@@ -1,0 +1,230 @@
+"""The command line: each command a thin line over the library; what it needs is imported when it runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from plm_data.build import Build
+
+_home = click.option(
+    "--home", type=click.Path(path_type=Path, file_okay=False), default=None,
+    help="Folder of the builds.  [default: $PLM_HOME, or build]",
+)  # fmt: skip
+_workers = click.option(
+    "--workers", type=click.IntRange(min=1), default=None, help="Processes at a time.  [default: one a core]"
+)
+_recipe = click.argument("recipe", metavar="RECIPE")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="plm", prog_name="plm")
+def cli() -> None:
+    """From a recipe to a multi-phase training corpus, and from that to a model.
+
+    RECIPE is a YAML file, or the name of one in recipes/.
+
+    Example: plm reproduce recipes/nano.yaml
+    """
+
+
+def _open(recipe: str, home: Path | None, workers: int | None) -> Build:
+    from pipelines.stages import open_build
+
+    start = time.monotonic()
+
+    def say(line: str) -> None:
+        click.echo(f"{time.monotonic() - start:7.1f} s  {line}")
+
+    return open_build(recipe, home, workers, progress=sys.stderr.isatty(), say=say)
+
+
+def _print_report(facts: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    from plm_data.report.terminal import print_report
+
+    print_report(facts, Console(width=None if sys.stdout.isatty() else 120))
+
+
+@cli.command(epilog="Example: plm build recipes/nano.yaml --phase phase2")
+@_recipe
+@click.option("--phase", "phases", multiple=True, help="Phase to build; repeat it for several.  [default: all]")
+@_home
+@_workers
+def build(recipe: str, phases: tuple[str, ...], home: Path | None, workers: int | None) -> None:
+    """Build phases: their shards, and the mixture report.
+
+    What is there already, made from the same inputs, takes no work. An interrupted build goes on where it was.
+    """
+    from pipelines.stages import build_phases, relative
+
+    made = _open(recipe, home, workers)
+    path, facts = build_phases(made, phases)
+    _print_report(facts)
+    for phase in phases or made.recipe.phases:
+        click.echo(f"shards: {relative(made.folder / phase)}")
+    click.echo(f"report: {relative(path)}")
+
+
+@cli.command(epilog="Example: plm report recipes/nano.yaml --open")
+@_recipe
+@click.option("--open", "open_page", is_flag=True, help="Open the page in the browser.")
+@_home
+def report(recipe: str, open_page: bool, home: Path | None) -> None:
+    """Print the mixture report of a build and say where its page lies."""
+    import json
+
+    from pipelines.stages import relative
+    from plm_data.build import default_home
+    from plm_data.errors import PlmError
+    from plm_data.recipe import load_recipe
+    from plm_data.report.facts import recipe_digest
+
+    loaded = load_recipe(recipe)
+    folder = (home or default_home()) / loaded.name
+    page, data = folder / "report.html", folder / "report.json"
+    if not (page.is_file() and data.is_file()):
+        raise PlmError(f"{page}: there is no report yet; run `plm build {recipe}` first.")
+    facts = json.loads(data.read_text(encoding="utf-8"))
+    _print_report(facts)
+    if facts["recipe_digest"] != recipe_digest(loaded):
+        click.secho(f"! the recipe has changed since this report; run `plm build {recipe}` again", fg="red")
+    click.echo(f"report: {relative(page)}")
+    if open_page:
+        click.launch(page.resolve().as_uri())
+
+
+@cli.command(epilog="Example: plm train recipes/nano.yaml")
+@_recipe
+@_home
+@_workers
+def train(recipe: str, home: Path | None, workers: int | None) -> None:
+    """Train the recipe's model through its phases, building those that are missing.
+
+    An interrupted run goes on from its newest checkpoint; a finished one is only looked up.
+    """
+    from pipelines.stages import train as train_model
+
+    made = _open(recipe, home, workers)
+    _print_training(made, train_model(made, progress=sys.stderr.isatty()))
+
+
+def _print_training(made: Build, summary: dict[str, Any]) -> None:
+    from pipelines.stages import relative
+
+    state = "reused" if summary.get("reused") else f"trained in {summary['seconds']:.0f} s"
+    click.echo(
+        f"model: {summary['parameters']:,} parameters, {summary['tokens']:,} tokens at "
+        f"{summary['tokens_per_second']:,.0f} a second, {state}"
+    )
+    for phase in summary["phases"]:
+        click.echo(
+            f"  {phase['name']} ({phase['segment']}): {phase['tokens']:,} tokens, "
+            f"loss {phase['loss_start']:.3f} -> {phase['loss_end']:.3f}"
+        )
+    click.echo(f"  last loss / ln(vocabulary): {summary['ratio']:.3f}")
+    click.echo(f"model folder: {relative(made.folder / 'model' / 'final')}")
+    click.echo(f"loss curve:   {relative(made.folder / 'model' / 'loss.png')}")
+
+
+@cli.command(epilog="Example: plm sample recipes/nano.yaml --prompt 'def ' --max-tokens 60")
+@_recipe
+@click.option("--prompt", "prompts", multiple=True, help="Text to continue; repeatable.  [default: the recipe's]")
+@click.option("--max-tokens", type=click.IntRange(min=1), default=80, show_default=True)
+@click.option("--temperature", type=click.FloatRange(min=0), default=0.7, show_default=True, help="0 is greedy.")
+@click.option("--top-p", type=click.FloatRange(min=0, max=1, min_open=True), default=0.95, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@_home
+def sample(
+    recipe: str, prompts: tuple[str, ...], max_tokens: int, temperature: float, top_p: float, seed: int,
+    home: Path | None,
+) -> None:  # fmt: skip
+    """Print text of the trained model."""
+    from pipelines.stages import samples
+    from plm_data.build import default_home
+    from plm_data.recipe import load_recipe
+
+    loaded = load_recipe(recipe)
+    asked = prompts or (loaded.train.sample_prompts if loaded.train else ()) or ("",)
+    folder = (home or default_home()) / loaded.name
+    for text in samples(folder, asked, max_tokens, temperature, top_p, seed):
+        click.echo(text)
+        click.echo("─" * 40)
+
+
+@cli.command(epilog="Example: plm reproduce recipes/nano.yaml")
+@_recipe
+@_home
+@_workers
+def reproduce(recipe: str, home: Path | None, workers: int | None) -> None:
+    """All of a recipe: every phase, the report, the model, a sample; at the end a summary.
+
+    Run again, it goes on where it was, and says what it reused.
+    """
+    from pipelines.stages import build_phases, relative, samples
+    from pipelines.stages import train as train_model
+
+    made = _open(recipe, home, workers)
+    path, facts = build_phases(made)
+    click.echo("training (a line a minute where there is no terminal)" if not sys.stderr.isatty() else "training")
+    summary = train_model(made, progress=True)
+    prompts = made.recipe.train.sample_prompts if made.recipe.train else ()
+    texts = samples(made.folder, prompts, 80, 0.7, 0.95, made.recipe.seed)
+    click.echo()
+    _print_report(facts)
+    click.echo()
+    _print_training(made, summary)
+    for prompt, text in zip(prompts, texts, strict=True):
+        click.echo(f"\nsample for {prompt!r}:\n" + "\n".join("    " + line for line in text.splitlines()))
+    click.echo(f"\nreport: {relative(path)}")
+
+
+@cli.command(epilog="Example: plm serve   (then, elsewhere: prefect deployment run build-phase2)")
+def serve() -> None:
+    """Start the Prefect server on loopback and serve every deployment, until Ctrl-C.
+
+    Run it in the project's folder, whose pyproject.toml tells Prefect's own commands where the server is.
+    """
+    # The flows' processes and Prefect's client talk to loopback alone, which no proxy can reach.
+    os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1,localhost"]))
+    from pipelines.deployments import deployments
+    from pipelines.serve import serve as serve_deployments
+
+    sys.exit(serve_deployments(*deployments()))
+
+
+def main() -> None:
+    """Run the command line; an error that the user can mend is one message, never a traceback."""
+    from plm_data.errors import PlmError
+
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("\nstopped; the same command goes on from here", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except PlmError as error:
+        if os.environ.get("PLM_DEBUG"):
+            raise
+        click.echo(f"plm: {error}", err=True)
+        sys.exit(error.exit_code)
+    except ValueError as error:
+        from trainer.errors import TrainerError
+
+        if not isinstance(error, TrainerError) or os.environ.get("PLM_DEBUG"):
+            raise
+        click.echo(f"plm: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

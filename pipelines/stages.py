@@ -1,0 +1,104 @@
+"""What both the command line and the flows do with a recipe: build phases, report, train, sample.
+
+The library does the work; here its two rooms meet.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from plm_data.build import Build, default_home
+from plm_data.errors import PlmError, RecipeError
+from plm_data.recipe import load_recipe
+from plm_data.report.page import write_report
+from plm_data.store import code_version, digest
+from trainer.config import ModelConfig, PhaseData, TrainConfig
+from trainer.pretrain import pretrain
+
+
+def open_build(
+    recipe: str | Path,
+    home: Path | None = None,
+    workers: int | None = None,
+    progress: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> Build:
+    """The build of a recipe, checked: raises ``RecipeError`` before any work if it cannot be."""
+    build = Build(load_recipe(recipe), home or default_home(), workers, progress, say)
+    build.check()
+    return build
+
+
+def build_phases(build: Build, phases: Sequence[str] = ()) -> tuple[Path, dict[str, Any]]:
+    """Build some phases (all, if none is named) and the report; returns the report's path and its facts."""
+    for phase in phases:
+        build.check(phase)
+    for phase in phases or build.recipe.phases:
+        build.shards(phase)
+    return write_report(build)
+
+
+def train(build: Build, progress: bool = True) -> dict[str, Any]:
+    """Train through all phases and show the result as ``FOLDER/model``; a finished run is only looked up.
+
+    The run's folder is named by the hash of all that shapes it, so another recipe, corpus or trainer never
+    meets its checkpoints.
+    """
+    recipe = build.recipe
+    if recipe.model is None or recipe.train is None:
+        missing = "model" if recipe.model is None else "train"
+        raise RecipeError(f"recipe {recipe.name} has no {missing!r} section, so there is nothing to train; add one.")
+    if recipe.train.sequence_length > recipe.model.max_position_embeddings:
+        raise RecipeError(
+            f"recipe {recipe.name}: train.sequence_length is {recipe.train.sequence_length}, more than "
+            f"model.max_position_embeddings = {recipe.model.max_position_embeddings}."
+        )
+    shards = {phase: build.shards(phase) for phase in recipe.phases}
+    vocab_size = _vocab_size(build)
+    model = ModelConfig(vocab_size=vocab_size, **recipe.model.model_dump())
+    settings = recipe.train.model_dump(exclude={"sample_prompts"})
+    config = TrainConfig(**settings, seed=recipe.seed)
+    key = digest(
+        {
+            "shards": {phase: output.key for phase, output in shards.items()},
+            "model": recipe.model.model_dump(mode="json"),
+            "train": recipe.train.model_dump(mode="json", exclude={"sample_prompts", "checkpoint_interval_steps"}),
+            "seed": recipe.seed,
+            "trainer": code_version("trainer.pretrain"),
+        }
+    )
+    out = build.store.folder("train", key)
+    out.mkdir(parents=True, exist_ok=True)
+    phases = [
+        PhaseData(name=name, segment=recipe.phases[name].segment, folder=output.path) for name, output in shards.items()
+    ]
+    summary = pretrain(model, config, phases, build.tokenizer.path, out, progress=progress)
+    build.show(out, "model")
+    return summary
+
+
+def _vocab_size(build: Build) -> int:
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_file(str(build.tokenizer.path / "tokenizer.json")).get_vocab_size()
+
+
+def samples(
+    build_folder: Path, prompts: Sequence[str], max_tokens: int, temperature: float, top_p: float, seed: int
+) -> list[str]:
+    """Continuations of the prompts by the trained model of a build's folder."""
+    from trainer.generate import sample
+
+    final = build_folder / "model" / "final"
+    if not final.is_dir():
+        raise PlmError(f"{final}: there is no trained model yet; run `plm train {build_folder.name}` first.")
+    return [sample(final, prompt, max_tokens, temperature, top_p, seed) for prompt in prompts]
+
+
+def relative(path: Path) -> str:
+    """A path as a person in the current folder would type it."""
+    shown = os.path.relpath(path)
+    return shown if not shown.startswith("..") else str(path)

@@ -1,0 +1,1 @@
+"""What is measured of every document: columns beside the documents, never a change of them."""

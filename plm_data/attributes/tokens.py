@@ -1,0 +1,130 @@
+"""The recipe's tokenizer: trained on its corpus, then run once over every document."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import polars as pl
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from plm_data.attributes.measure import Measure
+from plm_data.engine import Step
+from plm_data.recipe import TokenizerSpec
+from plm_data.store import Counts, Output, write_json
+from plm_data.tables import read_batches
+from plm_data.text.hashing import rank_hash
+
+END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
+SPECIAL_TOKENS = (END_OF_TEXT, TURN_START, TURN_END)
+
+# The word pattern of Qwen2's tokenizer, so that GGUF readers know it as "qwen2".
+_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+
+
+@dataclass(frozen=True)
+class TrainTokenizer(Step):
+    """A byte-level BPE tokenizer of Qwen2's form, trained on a sample of the documents.
+
+    The sample is drawn by content hash, from each source its share of the recipe's mix, before any document is
+    judged: so thresholds can change without every text being tokenised again. ``shares``: source → share.
+    """
+
+    name: ClassVar[str] = "tokenizer"
+    spec: TokenizerSpec
+    seed: int
+    shares: dict[str, float]
+    documents: dict[str, Output]
+
+    @property
+    def partitions(self) -> int:
+        return 1
+
+    def run(self, partition: int, out: Path) -> Counts:
+        texts, read = [], 0
+        for source in sorted(self.documents):
+            output = self.documents[source]
+            read += output.counts.kept
+            texts += self._sample(output, int(self.spec.train_bytes * self.shares.get(source, 0.0)))
+        tokenizer = train_bpe(texts, self.spec.vocab_size)
+        save_tokenizer(tokenizer, out)
+        return Counts(read=read, kept=len(texts), dropped=read - len(texts))
+
+    def _sample(self, documents: Output, budget: int) -> list[str]:
+        """Texts of about ``budget`` bytes; the first of the seeded order, so that a larger budget only adds."""
+        index = pl.read_parquet(documents.parts(), columns=["id", "content_hash", "bytes"])
+        ranks = [rank_hash(self.seed, "tokenizer", value) for value in index["content_hash"]]
+        order = index.with_columns(rank=pl.Series(ranks, dtype=pl.UInt64)).unique("content_hash").sort("rank", "id")
+        chosen = order.filter(pl.col("bytes").cum_sum() <= budget).select("id", "rank")
+        texts = pl.concat(
+            batch.join(chosen, on="id", how="inner")
+            for part in documents.parts()
+            for batch in read_batches(part, ["id", "text"])
+        )
+        return texts.sort("rank", "id")["text"].to_list()
+
+
+def train_bpe(texts: list[str], vocab_size: int) -> Tokenizer:
+    """Train on ``texts``; the special tokens come last, as in Qwen2, and count towards ``vocab_size``."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_PATTERN), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size - len(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
+    return tokenizer
+
+
+def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+    """Write the Hugging Face form: ``AutoTokenizer.from_pretrained(folder)`` loads it."""
+    write_json(folder / "tokenizer_config.json", {
+        "tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 4096, "bos_token": None,
+        "eos_token": END_OF_TEXT, "pad_token": END_OF_TEXT, "clean_up_tokenization_spaces": False,
+        "additional_special_tokens": [TURN_START, TURN_END], "chat_template": _CHAT_TEMPLATE,
+    })  # fmt: skip
+    write_json(folder / "special_tokens_map.json", {
+        "eos_token": END_OF_TEXT, "pad_token": END_OF_TEXT, "additional_special_tokens": [TURN_START, TURN_END],
+    })  # fmt: skip
+    (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True) + "\n", encoding="utf-8")
+
+
+@lru_cache(maxsize=2)
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer for documents: a special token that stands in a text is encoded as plain text."""
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+@dataclass(frozen=True)
+class Tokenise(Measure):
+    """Each document's token ids (int32), the end-of-text token last, and their number."""
+
+    name: ClassVar[str] = "tokens"
+    tokenizer: Output
+
+    def measure(self, texts: pl.Series) -> pl.DataFrame:
+        tokenizer = load_tokenizer(self.tokenizer.path)
+        end = tokenizer.token_to_id(END_OF_TEXT)
+        encoded = [np.array([*e.ids, end], dtype=np.int32) for e in tokenizer.encode_batch_fast(texts.to_list())]
+        tokens = pl.Series("tokens", encoded, dtype=pl.List(pl.Int32))
+        return pl.DataFrame({"token_count": tokens.list.len().cast(pl.Int64), "tokens": tokens})

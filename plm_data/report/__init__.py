@@ -1,0 +1,1 @@
+"""The mixture report: facts as JSON, one HTML page for people, a table for the terminal."""

@@ -1,0 +1,237 @@
+"""The facts of a build, as they are in ``report.json``; the page and the terminal table are views of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+import polars as pl
+
+from plm_data import mix
+from plm_data.build import Build
+from plm_data.decide import EXACT, NEAR
+from plm_data.recipe import Recipe, thresholds
+from plm_data.rules import RULE_SETS
+from plm_data.store import Output, digest
+from plm_data.tables import read_batches
+from plm_data.text.hashing import rank_hash
+
+_EXCERPT_CHARS = 280
+
+Json = dict[str, Any]
+
+
+def gather(build: Build) -> Json:
+    """Everything the report says, from stored outputs alone; rows are counted anew from the shards' manifests."""
+    decided = build.decided
+    verdicts = pl.read_parquet(decided.path / "verdicts.parquet")
+    ledger = pl.read_parquet(decided.path / "ledger.parquet")
+    rejected = pl.read_parquet(decided.path / "rejected.parquet")
+    built = build.built_phases()
+    kept = verdicts.filter(pl.col("verdict") == "kept")
+    largest = dict(kept.group_by("source").agg(pl.col("token_count").max()).iter_rows())
+    phases = [_phase(build, name, built.get(name), largest) for name in build.recipe.phases]
+    steps = list(_conservation(build, built))
+    return {
+        "recipe": build.recipe.name,
+        "description": build.recipe.description,
+        "seed": build.recipe.seed,
+        "recipe_digest": recipe_digest(build.recipe),
+        "fingerprint": decided.key,
+        "phases": phases,
+        "sources": _sources(build, verdicts, rejected),
+        "rules": _rules(build, ledger, verdicts),
+        "duplicates": _duplicates(ledger, verdicts),
+        "rejected": _rejected(rejected),
+        "licenses": _licenses(verdicts),
+        "conservation": steps,
+        "problems": list(_problems(phases, steps, build)),
+        "notes": [
+            f"{phase['name']} is not built yet: plm build {build.recipe.name} --phase {phase['name']}"
+            for phase in phases
+            if not phase["built"]
+        ],
+    }
+
+
+def recipe_digest(recipe: Recipe) -> str:
+    """Hash of a recipe's content, to tell whether a report is of the recipe as it stands."""
+    return digest(recipe.model_dump(mode="json"))
+
+
+def _phase(build: Build, name: str, built: tuple[Output, Output] | None, largest: dict[str, int]) -> Json:
+    spec = build.recipe.phases[name]
+    planned = mix.quotas(spec)
+    manifest = json.loads((built[1].path / "manifest.json").read_text(encoding="utf-8")) if built else None
+    stretches = mix.stretches(build.recipe)[name]
+    supply = mix.supply_of(build.decided)
+    sources = {}
+    for source, quota in planned.items():
+        found = manifest["sources"][source] if manifest else {}
+        sources[source] = {
+            "domain": build.recipe.sources[source].domain,
+            "weight": spec.mix[source],
+            "planned_tokens": quota,
+            "tokens": found.get("tokens"),
+            "documents": found.get("documents"),
+            "largest_document": largest.get(source, 0),
+            "epochs": quota / supply[source] if supply[source] else None,
+            "epochs_so_far": stretches[source][1] / supply[source] if supply[source] else None,
+        }
+    return {
+        "name": name,
+        "segment": spec.segment,
+        "planned_tokens": spec.tokens,
+        "built": built is not None,
+        "tokens": manifest["tokens"] if manifest else None,
+        "documents": manifest["rows"] if manifest else None,
+        "shards": len(manifest["shards"]) if manifest else None,
+        "key": built[1].key if built else None,
+        "sources": sources,
+    }
+
+
+def _sources(build: Build, verdicts: pl.DataFrame, rejected: pl.DataFrame) -> list[Json]:
+    rows = []
+    for name, spec in build.recipe.sources.items():
+        mine = verdicts.filter(pl.col("source") == name)
+        kept = mine.filter(pl.col("verdict") == "kept")
+        refused = rejected.filter(pl.col("source") == name)
+        rows.append(
+            {
+                "name": name,
+                "reader": getattr(spec, "reader", ""),
+                "domain": spec.domain,
+                "language": spec.language,
+                "license": spec.license,
+                "priority": spec.priority,
+                "found": mine.height + refused.height,
+                "holds_no_document": refused.filter(pl.col("verdict") == "dropped").height,
+                "quarantined": refused.filter(pl.col("verdict") == "quarantined").height,
+                "documents": mine.height,
+                "bytes": int(mine["bytes"].sum()),
+                "tokens": int(mine["token_count"].sum()),
+                "kept_documents": kept.height,
+                "kept_bytes": int(kept["bytes"].sum()),
+                "kept_tokens": int(kept["token_count"].sum()),
+                "bytes_per_token": mine["bytes"].sum() / max(int(mine["token_count"].sum()), 1),
+            }
+        )
+    return rows
+
+
+def _rules(build: Build, ledger: pl.DataFrame, verdicts: pl.DataFrame) -> list[Json]:
+    """Each rule that removed something: what it hit, and what it alone removed; the costliest first."""
+    limits = {source: thresholds(build.recipe, source) for source in build.recipe.sources}
+    meanings = {f"{s.name}.{r.key}": (r, s) for s in RULE_SETS for r in s.rules}
+    fired = ledger.filter(pl.col("verdict") == "dropped", pl.col("rule").is_not_null()).join(
+        verdicts.select("id", "token_count"), on="id"
+    )
+    fired = fired.with_columns(alone=pl.len().over("id") == 1)
+    rows = []
+    for (name,), hits in fired.group_by("rule", maintain_order=True):
+        rule, rules = meanings.get(str(name), (None, None))
+        by_source = hits.group_by("source").agg(pl.len().alias("documents"), pl.col("token_count").sum())
+        rows.append(
+            {
+                "rule": name,
+                "meaning": f"{rule.bound}imum {rule.meaning}" if rule else "one survivor a cluster",
+                "source_of_rule": rules.source if rules else "MinHash, Broder 1997" if name == NEAR else "content hash",
+                "documents": hits.height,
+                "tokens": int(hits["token_count"].sum()),
+                "alone_documents": int(hits["alone"].sum()),
+                "alone_tokens": int(hits.filter("alone")["token_count"].sum()),
+                "by_source": {
+                    source: {"documents": n, "tokens": tokens, "threshold": limits[source].get(str(name))}
+                    for source, n, tokens in by_source.sort("source").iter_rows()
+                },
+                "example": _example(build, hits),
+            }
+        )
+    return sorted(rows, key=lambda row: (-row["tokens"], row["rule"]))
+
+
+def _example(build: Build, hits: pl.DataFrame) -> Json | None:
+    """One document that the rule removed, chosen by the seed, with the start of its text."""
+    pick = min(hits.to_dicts(), key=lambda row: rank_hash(build.recipe.seed, "example", row["id"]))
+    for part in build.documents[pick["source"]].parts():
+        for batch in read_batches(part, ["id", "name", "text"]):
+            found = batch.filter(pl.col("id") == pick["id"])
+            if found.height:
+                return {
+                    "id": pick["id"], "source": pick["source"], "name": found["name"][0], "value": pick["value"],
+                    "threshold": pick["threshold"], "bound": pick["bound"], "winner": pick["winner"],
+                    "excerpt": found["text"][0][:_EXCERPT_CHARS],
+                }  # fmt: skip
+    return None
+
+
+def _duplicates(ledger: pl.DataFrame, verdicts: pl.DataFrame) -> Json:
+    sizes = verdicts.filter(pl.col("near_cluster_size") > 1).unique("near_cluster")["near_cluster_size"]
+    counts = dict(ledger.filter(pl.col("rule").is_in([EXACT, NEAR])).group_by("rule").len().iter_rows())
+    between = (
+        ledger.filter(pl.col("rule").is_in([EXACT, NEAR]))
+        .join(verdicts.select(pl.col("id").alias("winner"), pl.col("source").alias("winner_source")), on="winner")
+        .group_by("source", "winner_source")
+        .len()
+        .sort("source", "winner_source")
+    )
+    return {
+        "exact": counts.get(EXACT, 0),
+        "near": counts.get(NEAR, 0),
+        "clusters": len(sizes),
+        "largest_cluster": max(sizes.to_list(), default=1),
+        "lost_to": [{"source": a, "winner_source": b, "documents": n} for a, b, n in between.iter_rows()],
+    }
+
+
+def _rejected(rejected: pl.DataFrame) -> list[Json]:
+    grouped = rejected.group_by("source", "verdict", "rule").agg(pl.len().alias("documents"), pl.col("name").min())
+    return grouped.sort("source", "verdict", "rule").rename({"name": "example"}).to_dicts()
+
+
+def _licenses(verdicts: pl.DataFrame) -> list[Json]:
+    kept = verdicts.filter(pl.col("verdict") == "kept")
+    grouped = kept.group_by("license").agg(pl.len().alias("documents"), pl.col("token_count").sum().alias("tokens"))
+    return grouped.sort(["tokens", "license"], descending=[True, False]).to_dicts()
+
+
+def _conservation(build: Build, built: dict[str, tuple[Output, Output]]) -> Iterable[Json]:
+    """Every step's rows: in = kept + dropped + quarantined, as the engine asserted when the step ran."""
+
+    def line(step: str, source: str, output: Output) -> Json:
+        counts = asdict(output.counts.check(f"step {step} of {source}"))
+        return {"step": step, "source": source, **counts}
+
+    for source, output in build.collected.items():
+        yield line("collect", source, output)
+    for source, output in build.documents.items():
+        yield line("normalise", source, output)
+    yield line("tokenizer", "all", build.tokenizer)
+    for source, outputs in build.attributes.items():
+        for step, output in outputs.items():
+            yield line(step, source, output)
+    yield line("clusters", "all", build.clusters)
+    yield line("decide", "all", build.decided)
+    for phase, (selection, shards) in built.items():
+        yield line("select", phase, selection)
+        yield line("shards", phase, shards)
+
+
+def _problems(phases: list[Json], steps: list[Json], build: Build) -> Iterable[str]:
+    for phase in phases:
+        for name, source in phase["sources"].items() if phase["built"] else ():
+            # A source is within one document of its plan; more than that is a defect.
+            if abs(source["tokens"] - source["planned_tokens"]) > source["largest_document"]:
+                yield (
+                    f"{phase['name']} holds {source['tokens']:,} tokens of {name}, planned were "
+                    f"{source['planned_tokens']:,}: more than one document apart"
+                )
+    for source in build.recipe.sources:
+        if not any(source in phase["sources"] for phase in phases):
+            yield f"the source {source} is in no phase's mix"
+    quarantined = sum(step["quarantined"] for step in steps if step["step"] in ("collect", "normalise"))
+    if quarantined:
+        yield f"{quarantined} documents are quarantined; see below"

@@ -1,0 +1,39 @@
+"""The contract of a reader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A document as it was found. ``name`` is its own name within the source, free of the machine's paths."""
+
+    name: str
+    text: str
+    license: str
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """What a reader found but cannot use: dropped (holds no document) or quarantined (cannot be read)."""
+
+    name: str
+    verdict: Literal["dropped", "quarantined"]
+    reason: str
+    detail: str
+
+
+class Reader(Protocol):
+    """A source that can say what it holds before it is read."""
+
+    def fingerprint(self) -> str:
+        """Hash of what would be read: equal fingerprints mean equal documents."""
+
+    def size_bound(self) -> int | None:
+        """Bytes of text at most, or None if nobody can say before reading."""
+
+    def read(self, partition: int, partitions: int) -> Iterator[Raw | Rejected]:
+        """The documents of one partition; all partitions together give each document once."""

@@ -1,0 +1,72 @@
+"""Rows of a Hugging Face dataset, streamed through ``datasets``: from the hub, or from local files."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from plm_data.errors import RecipeError
+from plm_data.recipe import HuggingFaceSource
+from plm_data.sources.base import Raw, Rejected
+from plm_data.sources.python_env import UNKNOWN_LICENSE
+from plm_data.store import digest, file_sha256
+from plm_data.text.hashing import document_id, partition_of
+
+
+class HuggingFaceReader:
+    """Streams the rows; each partition takes the rows whose ids fall to it, so the files' layout does not count."""
+
+    def __init__(self, name: str, spec: HuggingFaceSource):
+        self.name, self.spec = name, spec
+
+    @cached_property
+    def _files(self) -> list[Path]:
+        files = sorted({Path(found) for pattern in self.spec.data_files for found in glob.glob(pattern)})
+        if self.spec.data_files and not files:
+            raise RecipeError(
+                f"sources.{self.name}.data_files: no file matches {', '.join(self.spec.data_files)} "
+                f"(looked in {Path.cwd()})."
+            )
+        return files
+
+    def fingerprint(self) -> str:
+        contents = [file_sha256(file) for file in self._files]
+        return digest([self.spec.path, self.spec.config, self.spec.split, self.spec.revision, contents])
+
+    def size_bound(self) -> int | None:
+        """The declared size. A file's own size bounds nothing: it may be compressed."""
+        return self.spec.bytes
+
+    def read(self, partition: int, partitions: int) -> Iterator[Raw | Rejected]:
+        for number, row in enumerate(self._stream()):
+            text = row.get(self.spec.text)
+            name = self._row_name(row, text, number)
+            if partition_of(document_id(self.name, name), partitions) != partition:
+                continue
+            if not isinstance(text, str):
+                found = "no such column" if self.spec.text not in row else type(text).__name__
+                yield Rejected(name, "quarantined", "no-text", f"column {self.spec.text!r}: {found}")
+                continue
+            license_name = row.get(self.spec.license_column) if self.spec.license_column else self.spec.license
+            yield Raw(name, text, str(license_name or UNKNOWN_LICENSE))
+
+    def _row_name(self, row: dict[str, Any], text: Any, number: int) -> str:
+        if self.spec.id is None:
+            return digest(text)
+        identity = row.get(self.spec.id)
+        return f"row {number} without {self.spec.id}" if identity is None else str(identity)
+
+    def _stream(self) -> Any:
+        import datasets
+
+        return datasets.load_dataset(
+            self.spec.path,
+            self.spec.config,
+            split=self.spec.split,
+            revision=self.spec.revision,
+            data_files=[str(file) for file in self._files] or None,
+            streaming=True,
+        )

@@ -1,0 +1,179 @@
+"""Where step outputs live: a folder named by its key, whole or not there.
+
+A key is the hash of a step's name, parameters, input keys, code and the versions of the libraries that shape
+its bytes. An output is written to ``KEY.partial``, each file under a temporary name and then renamed; when
+every partition is there it is checked, described in ``_step.json`` and renamed to ``KEY``.
+"""
+
+from __future__ import annotations
+
+import ast
+import fcntl
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from plm_data.errors import StoreError
+
+# A change of one of these may change the bytes of an output, so their versions are part of every key.
+_SHAPING_LIBRARIES = ("polars", "pyarrow", "numpy", "tokenizers", "fasttext", "datasketch", "xxhash")
+
+
+def digest(value: Any) -> str:
+    """sha256 (hex) of a JSON-able value in its one canonical spelling."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole or not at all; the same value always gives the same bytes."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Rows of a step: what came in is kept, dropped or quarantined, and nothing else."""
+
+    read: int = 0
+    kept: int = 0
+    dropped: int = 0
+    quarantined: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.read + other.read, self.kept + other.kept,
+            self.dropped + other.dropped, self.quarantined + other.quarantined,
+        )  # fmt: skip
+
+    def check(self, where: str) -> Counts:
+        """Raise ``StoreError`` unless rows are conserved."""
+        if self.read != self.kept + self.dropped + self.quarantined:
+            raise StoreError(
+                f"{where}: rows were lost: {self.read} read, but {self.kept} kept + {self.dropped} dropped + "
+                f"{self.quarantined} quarantined. This is a defect of the step; please report it."
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class Output:
+    """A finished step output: its folder, key, counts, and whether this run found it there already."""
+
+    step: str
+    key: str
+    path: Path
+    counts: Counts
+    reused: bool
+
+    def parts(self, stem: str = "part") -> list[Path]:
+        """The Parquet files of the output, in partition order."""
+        return sorted(self.path.glob(f"{stem}-*.parquet"))
+
+
+class Store:
+    """The folder of all step outputs of a build home."""
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    def folder(self, step: str, key: str) -> Path:
+        return self.root / step / key[:16]
+
+    def partial(self, step: str, key: str) -> Path:
+        return self.root / step / f"{key[:16]}.partial"
+
+    def find(self, step: str, key: str) -> Output | None:
+        """The finished output of a step, or None; raises ``StoreError`` if its files are not those it recorded."""
+        folder = self.folder(step, key)
+        record_file = folder / "_step.json"
+        if not record_file.is_file():
+            return None
+        record = json.loads(record_file.read_text(encoding="utf-8"))
+        for name, entry in record["files"].items():
+            file, size = folder / name, entry["bytes"]
+            if not file.is_file() or file.stat().st_size != size:
+                found = f"{file.stat().st_size} bytes" if file.is_file() else "no file"
+                raise StoreError(
+                    f"{file}: expected {size} bytes as recorded in {record_file.name}, found {found}. "
+                    f"Delete the folder {folder} and run the same command again to make it anew."
+                )
+        return Output(step, key, folder, Counts(**record["rows"]), reused=True)
+
+    def commit(self, step: str, key: str, description: dict[str, Any], counts: Counts) -> Output:
+        """Turn ``KEY.partial`` into ``KEY``: describe it and rename it."""
+        partial, folder = self.partial(step, key), self.folder(step, key)
+        files = {
+            str(file.relative_to(partial)): {"bytes": file.stat().st_size, "sha256": file_sha256(file)}
+            for file in sorted(partial.rglob("*"))
+            if file.is_file() and not file.name.endswith((".done.json", ".tmp"))
+        }
+        for leftover in [*partial.rglob("*.done.json"), *partial.rglob("*.tmp")]:
+            leftover.unlink()
+        write_json(
+            partial / "_step.json",
+            {"step": step, "key": key, **description, "rows": asdict(counts), "files": files},
+        )
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.rename(partial, folder)
+        return Output(step, key, folder, counts, reused=False)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """One build at a time writes to a home; a second waits. The kernel frees the lock of a killed process."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / ".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+@lru_cache
+def library_versions() -> dict[str, str]:
+    return {name: metadata.version(name) for name in _SHAPING_LIBRARIES}
+
+
+@lru_cache
+def code_version(module: str) -> str:
+    """Hash of a module's code and of all that it imports of its own room; comments and layout do not count."""
+    seen: dict[str, str] = {}
+
+    def visit(name: str) -> None:
+        if name in seen:
+            return
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            return
+        tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+        seen[name] = hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == module.split(".")[0]:
+                visit(node.module)
+                for alias in node.names:
+                    child = f"{node.module}.{alias.name}"
+                    if _is_module(child):
+                        visit(child)
+
+    visit(module)
+    return digest(seen)
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False

@@ -1,0 +1,1 @@
+"""Text as the rules see it: normalised, segmented into words, hashed."""

@@ -1,0 +1,22 @@
+"""Stable identities: the same on every machine, in every process, whatever ``PYTHONHASHSEED`` says."""
+
+from __future__ import annotations
+
+import hashlib
+
+import xxhash
+
+
+def document_id(source: str, native_name: str) -> str:
+    """A document's id: 128 bits (32 hex digits) of its source's name and its own name within that source."""
+    return hashlib.blake2b(f"{source}\0{native_name}".encode(), digest_size=16).hexdigest()
+
+
+def partition_of(identity: str, partitions: int) -> int:
+    """The partition that a document belongs to: by its id alone, so that nothing else can move it."""
+    return int(identity[:8], 16) % partitions
+
+
+def rank_hash(seed: int, salt: str, identity: str) -> int:
+    """A seeded 64-bit rank for sampling and shuffling: sorting by it is a permutation that only the seed decides."""
+    return xxhash.xxh3_64_intdigest(f"{salt}\0{identity}".encode(), seed=seed & 0xFFFFFFFFFFFFFFFF)

@@ -1,0 +1,133 @@
+"""Recipes: what is wrong is said with file, line and key, before any work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines import cli
+from plm_data.errors import RecipeError
+from plm_data.recipe import find_recipe, load_recipe, parse_count, thresholds
+from plm_data.rules import RULE_SETS
+from tests.conftest import SMALL
+
+
+def broken(tmp_path: Path, old: str, new: str) -> Path:
+    assert old in SMALL
+    path = tmp_path / "broken.yaml"
+    path.write_text(SMALL.replace(old, new, 1), encoding="utf-8")
+    return path
+
+
+CASES = {
+    "unknown key": ("partitions: 3", "partition: 3", ["broken.yaml:3", "unknown key 'partition'", "partitions"]),
+    "unknown nested key": (
+        "train_bytes: 200KB", "train_byte: 200KB", ["broken.yaml:4", "'tokenizer.train_byte'", "train_bytes"],
+    ),
+    "unknown rule": (
+        "c4: {max_curly_brackets: null}", "c4: {max_curly: 1}", ["curate.c4.max_curly", "max_curly_brackets"],
+    ),
+    "weights": ("python-docs: 0.2, worked-maths: 0.2}}", "python-docs: 0.3, worked-maths: 0.2}}", ["sum to 1.1", "phases.phase1.mix"]),
+    "weights just off": ("python-docs: 0.2, worked-maths: 0.2}}", "python-docs: 0.2000001, worked-maths: 0.2}}", ["expected 1"]),
+    "missing source": ("mix: {python-code: 0.6, python-docs: 0.2", "mix: {python-code: 0.6, docs: 0.2", ["'docs'", "python-docs", "broken.yaml:"]),
+    "missing key": ("seed: 7\n", "", ["'seed' is missing"]),
+    "repeated key": ("seed: 7\n", "seed: 7\nseed: 8\n", ["broken.yaml:3", "'seed' stands twice"]),
+    "segments": ("segment: decay", "segment: stable, max: 1", ["unknown key", "phases.phase2.max"]),
+    "segment order": ("segment: stable", "segment: constant", ["stable first"]),
+    "unknown reader": ("reader: package-readmes", "reader: readmes", ["readmes", "package-readmes"]),
+    "negative budget": ("tokens: 40K", "tokens: -40", ["phases.phase1.tokens"]),
+    "not yaml": ("seed: 7", "seed: [7", ["not valid YAML", "broken.yaml:"]),
+    "override of nothing": ("    docs: {repetition", "    dox: {repetition", ["curate.domains", "'dox'"]),
+    "banding": ("  guardrails:", "  dedup: {bands: 20}\n  guardrails:", ["bands and rows go together"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("old, new, parts", CASES.values(), ids=CASES.keys())
+def test_a_wrong_recipe_is_refused_with_its_line(tmp_path: Path, old: str, new: str, parts: list[str]) -> None:
+    path = broken(tmp_path, old, new)
+    with pytest.raises(RecipeError) as error:
+        load_recipe(path)
+    for part in parts:
+        assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "old, new, part",
+    [
+        ("partitions: 3", "partition: 3", "unknown key"),
+        ("python-docs: 0.2, worked-maths: 0.2}}", "python-docs: 0.3, worked-maths: 0.2}}", "sum to 1.1"),
+        ("mix: {python-code: 0.6, python-docs: 0.2", "mix: {python-code: 0.6, docs: 0.2", "'docs'"),
+        ("tokens: 40K", "tokens: 40M", "largest feasible budget"),
+        ("packages: [click, tqdm, jinja2]}\n  python-docs", "packages: [no-such-thing]}\n  python-docs", "not installed"),
+    ],
+)  # fmt: skip
+def test_the_command_says_it_in_one_message_and_does_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], old: str, new: str, part: str
+) -> None:
+    path, home = broken(tmp_path, old, new), tmp_path / "home"
+    monkeypatch.setattr("sys.argv", ["plm", "build", str(path), "--home", str(home)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    said = capsys.readouterr()
+    assert stop.value.code == 2
+    assert part in said.err and said.err.startswith("plm: ") and "Traceback" not in said.err
+    assert said.out == ""
+    assert not home.exists()
+
+
+def test_the_small_recipe_and_all_shipped_ones_load(small_recipe: Path) -> None:
+    shipped = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
+    assert [path.stem for path in shipped] and all(load_recipe(path).name == path.stem for path in shipped)
+    assert load_recipe(small_recipe).name == "small"
+
+
+def test_a_bare_name_finds_the_shipped_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_recipe("nano").name == "nano.yaml"
+    with pytest.raises(RecipeError, match="known here: .*nano"):
+        find_recipe("nanoo")
+    with pytest.raises(RecipeError, match="no such recipe"):
+        find_recipe("recipes/none.yaml")
+
+
+@pytest.mark.parametrize(
+    "text, number", [("1.5M", 1_500_000), ("20MB", 20_000_000), ("1_000", 1000), ("2T", 2 * 10**12), ("3k", 3000)]
+)
+def test_counts_may_have_suffixes(text: str, number: int) -> None:
+    assert parse_count(text) == number
+
+
+@pytest.mark.parametrize("text", ["1.23456K", "M", "12 apples", "-3M", "1e6"])
+def test_what_is_no_count_is_left_for_the_schema_to_refuse(text: str) -> None:
+    assert parse_count(text) == text
+
+
+@given(st.integers(min_value=1, max_value=10**15))
+def test_a_count_written_out_is_itself(number: int) -> None:
+    assert parse_count(f"{number:_}") == number
+
+
+def test_thresholds_come_from_source_over_domain_over_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "layers.yaml"
+    extra = "  sources:\n    python-code: {gopher: {min_words: 5}}\n  guardrails:"
+    path.write_text(SMALL.replace("  guardrails:", extra, 1), encoding="utf-8")
+    recipe = load_recipe(path)
+    code, readmes = thresholds(recipe, "python-code"), thresholds(recipe, "package-readmes")
+    assert code["gopher.min_words"] == 5  # the source's own
+    assert code["gopher.min_alpha_words"] == 0.5  # its domain's
+    assert code["gopher.max_words"] == 100_000  # the paper's
+    assert code["gopher.min_stop_words"] is None  # turned off by the domain
+    assert code["c4.min_sentences"] is None  # a whole set turned off
+    assert readmes["gopher.min_words"] == 50 and readmes["c4.max_curly_brackets"] is None
+    assert set(code) == {f"{s.name}.{r.key}" for s in RULE_SETS for r in s.rules}
+
+
+def test_help_has_an_example_for_every_command() -> None:
+    runner = CliRunner()
+    for name in ("build", "report", "train", "sample", "reproduce", "serve"):
+        result = runner.invoke(cli.cli, [name, "--help"])
+        assert result.exit_code == 0 and f"Example: plm {name}" in result.output

@@ -1,0 +1,80 @@
+"""A phase folder that is not what its manifest says is refused by name."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainer.config import PhaseData
+from trainer.errors import TrainerError
+from trainer.shards import read_phase, verify_shards
+
+
+@pytest.fixture
+def documents(random_documents: Callable[..., list[list[int]]]) -> list[list[int]]:
+    return random_documents(12)
+
+
+@pytest.fixture
+def data(tmp_path: Path, write_phase: Callable[..., PhaseData], documents: list[list[int]]) -> PhaseData:
+    return write_phase(tmp_path / "phase1", documents)
+
+
+def rewrite(data: PhaseData, **changes: Any) -> None:
+    path = data.folder / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_a_good_phase(data: PhaseData, documents: list[list[int]]) -> None:
+    phase = read_phase(data)
+    verify_shards(phase)
+    assert phase.tokens == sum(map(len, documents))
+    assert [shard.rows for shard in phase.shards] == [6, 6]
+    assert phase.vocab_size == 259
+
+
+def test_missing_manifest(data: PhaseData) -> None:
+    (data.folder / "manifest.json").unlink()
+    with pytest.raises(TrainerError, match=r"manifest.json: not found, expected the manifest of a phase"):
+        read_phase(data)
+
+
+def test_torn_manifest(data: PhaseData) -> None:
+    (data.folder / "manifest.json").write_text('{"format": 1, ')
+    with pytest.raises(TrainerError, match=r"manifest.json: not JSON"):
+        read_phase(data)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": 2}, "format: found 2, expected 1"),
+        ({"phase": "phase9"}, "phase: found 'phase9', expected 'phase1'"),
+        ({"segment": "decay"}, "segment: found 'decay', expected 'stable'"),
+        ({"tokens": 3}, "tokens: found 3, expected its shards' sum"),
+        ({"rows": 3}, "rows: found 3, expected its shards' sum 12"),
+        ({"shards": None}, "expected rows, tokens, tokenizer and shards"),
+        ({"tokenizer": {}}, "cannot read 'vocab_size'"),
+    ],
+)
+def test_wrong_manifest(data: PhaseData, changes: dict[str, Any], message: str) -> None:
+    rewrite(data, **changes)
+    with pytest.raises(TrainerError, match=message):
+        read_phase(data)
+
+
+def test_changed_shard(data: PhaseData) -> None:
+    path = data.folder / "shard-00001.parquet"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(TrainerError, match=r"shard-00001.parquet: found sha256"):
+        verify_shards(read_phase(data))
+
+
+def test_missing_shard(data: PhaseData) -> None:
+    (data.folder / "shard-00000.parquet").unlink()
+    with pytest.raises(TrainerError, match=r"shard-00000.parquet: not found"):
+        verify_shards(read_phase(data))

@@ -1,0 +1,115 @@
+"""A trained model as a folder: weights, Hugging Face configuration and tokenizer."""
+
+import shutil
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+
+from trainer.config import ModelConfig
+from trainer.errors import TrainerError
+from trainer.files import new_folder, read_json, write_json
+from trainer.model import PLM
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+TOKENIZER = "tokenizer.json"
+TOKENIZER_FILES = (TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
+END_OF_TEXT = "<|endoftext|>"
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """Read tokenizer.json.
+
+    Raises:
+        TrainerError: it is missing, unreadable, or has no `<|endoftext|>`.
+    """
+    path = folder / TOKENIZER
+    if not path.is_file():
+        raise TrainerError(f"{path}: not found, expected a tokenizer in Hugging Face form; check the folder's path")
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the binding raises nothing narrower
+        raise TrainerError(f"{path}: not a tokenizer ({error}); write the file anew") from None
+    if tokenizer.token_to_id(END_OF_TEXT) is None:
+        raise TrainerError(f"{path}: found no {END_OF_TEXT}, expected it as a special token; train the tokenizer again")
+    return tokenizer
+
+
+def copy_tokenizer(source: Path, target: Path) -> None:
+    """Copy those of the tokenizer's files that exist."""
+    target.mkdir(parents=True, exist_ok=True)
+    for name in TOKENIZER_FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
+
+
+def hub_config(config: ModelConfig, end_of_text: int | None, dtype: torch.dtype) -> dict[str, Any]:
+    """Return config.json as the released PLM has it, with the ties and activation that it leaves to defaults."""
+    return {
+        "architectures": ["PLMForCausalLM"],
+        "model_type": "plm",
+        **asdict(config),
+        "num_key_value_heads": config.num_attention_heads,
+        "q_lora_rank": None,
+        "hidden_act": "relu2",
+        "attention_bias": False,
+        "tie_word_embeddings": True,
+        "bos_token_id": end_of_text,
+        "eos_token_id": end_of_text,
+        "torch_dtype": str(dtype).removeprefix("torch."),
+    }
+
+
+def save_pretrained(folder: Path, model: PLM, tokenizer: Path) -> None:
+    """Write weights, configuration and tokenizer to `folder`, whole or not at all.
+
+    Raises:
+        TrainerError: the tokenizer is missing or unusable.
+    """
+    end_of_text = load_tokenizer(tokenizer).token_to_id(END_OF_TEXT)
+    with new_folder(folder) as temporary:
+        save_file(model.state_dict(), temporary / WEIGHTS, metadata={"format": "pt"})
+        dtype = model.model.embed_tokens.weight.dtype
+        write_json(temporary / CONFIG, hub_config(model.config, end_of_text, dtype))
+        copy_tokenizer(tokenizer, temporary)
+
+
+def load_model(weights: Path, config: dict[str, Any], source: Path) -> PLM:
+    """Build a model on the CPU from a safetensors file.
+
+    Args:
+        weights: a file with the parameters under their own names.
+        config: a mapping with the sizes of `ModelConfig`; other keys are passed over.
+        source: file that `config` came from, for the error.
+
+    Raises:
+        TrainerError: a size is missing or wrong, or the weights do not fit the sizes.
+    """
+    names = {field.name for field in fields(ModelConfig)}
+    try:
+        sizes = ModelConfig(**{name: value for name, value in config.items() if name in names})
+    except TypeError as error:
+        raise TrainerError(f"{source}: sizes are missing ({error}), expected those of a PLM") from None
+    with torch.device("meta"):  # initialising parameters that are replaced at once takes a minute at full size
+        model = PLM(sizes)
+    try:
+        model.load_state_dict(load_file(weights), assign=True)
+    except FileNotFoundError:
+        raise TrainerError(f"{weights}: not found, expected a model's weights beside {source}") from None
+    except RuntimeError as error:
+        raise TrainerError(f"{weights}: does not fit {source}: {error}") from None
+    return model.eval()
+
+
+def load_pretrained(folder: Path) -> PLM:
+    """Load the model that `save_pretrained` wrote.
+
+    Raises:
+        TrainerError: the folder has no configuration or weights, or they do not fit each other.
+    """
+    path = folder / CONFIG
+    return load_model(folder / WEIGHTS, read_json(path, "a model's configuration"), path)

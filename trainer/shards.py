@@ -1,0 +1,91 @@
+"""A phase's manifest: what its shards hold, and whether they still hold it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainer.config import PhaseData
+from trainer.errors import TrainerError
+from trainer.files import read_json, sha256
+
+MANIFEST = "manifest.json"
+FORMAT = 1  # version of the shard format that this trainer reads
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One Parquet file of documents."""
+
+    path: Path
+    rows: int
+    tokens: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A data phase as its manifest describes it."""
+
+    data: PhaseData
+    tokens: int
+    vocab_size: int
+    tokenizer_sha256: str
+    shards: tuple[Shard, ...]
+    manifest: bytes
+
+    @property
+    def path(self) -> Path:
+        """The manifest's file."""
+        return self.data.folder / MANIFEST
+
+
+def read_phase(data: PhaseData) -> Phase:
+    """Read a phase's manifest; the shards themselves are not touched.
+
+    Raises:
+        TrainerError: the manifest is missing or incomplete, describes another phase or segment, or its totals disagree.
+    """
+    path = data.folder / MANIFEST
+    manifest = read_json(path, "the manifest of a phase")
+    for key, expected in (("format", FORMAT), ("phase", data.name), ("segment", data.segment)):
+        if manifest.get(key) != expected:
+            raise TrainerError(
+                f"{path}: {key}: found {manifest.get(key)!r}, expected {expected!r}; "
+                "build the phase again or correct the run's phases"
+            )
+    try:
+        shards = tuple(_shard(data.folder, entry) for entry in manifest["shards"])
+        rows, tokens = int(manifest["rows"]), int(manifest["tokens"])
+        vocab_size, digest = int(manifest["tokenizer"]["vocab_size"]), str(manifest["tokenizer"]["sha256"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise TrainerError(
+            f"{path}: cannot read {error}, expected rows, tokens, tokenizer and shards; build the phase again"
+        ) from None
+    for key, total, found in (
+        ("rows", rows, sum(shard.rows for shard in shards)),
+        ("tokens", tokens, sum(shard.tokens for shard in shards)),
+    ):
+        if total != found:
+            raise TrainerError(f"{path}: {key}: found {total}, expected its shards' sum {found}; build the phase again")
+    return Phase(data, tokens, vocab_size, digest, shards, path.read_bytes())
+
+
+def _shard(folder: Path, entry: dict[str, Any]) -> Shard:
+    return Shard(folder / entry["file"], int(entry["rows"]), int(entry["tokens"]), str(entry["sha256"]))
+
+
+def verify_shards(phase: Phase) -> None:
+    """Compare each shard's bytes with the manifest's digest.
+
+    Raises:
+        TrainerError: a shard is missing or holds other bytes.
+    """
+    for shard in phase.shards:
+        if not shard.path.is_file():
+            raise TrainerError(f"{shard.path}: not found, expected a shard of {phase.path}; build the phase again")
+        found = sha256(shard.path)
+        if found != shard.sha256:
+            raise TrainerError(
+                f"{shard.path}: found sha256 {found}, expected {shard.sha256} from {phase.path}; "
+                "the file has changed since: restore it or build the phase again"
+            )
