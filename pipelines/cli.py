@@ -110,10 +110,16 @@ def train(recipe: str, home: Path | None, workers: int | None) -> None:
 
     An interrupted run goes on from its newest checkpoint; a finished one is only looked up.
     """
+    made = _open(recipe, home, workers)
+    _print_training(made, _train(made))
+
+
+def _train(made: Build) -> dict[str, Any]:
+    """Train with a progress line on a terminal, and a line a checkpoint elsewhere."""
     from pipelines.stages import train as train_model
 
-    made = _open(recipe, home, workers)
-    _print_training(made, train_model(made, progress=sys.stderr.isatty()))
+    live = sys.stderr.isatty()
+    return train_model(made, progress=live, say=(lambda _: None) if live else made.say)
 
 
 def _print_training(made: Build, summary: dict[str, Any]) -> None:
@@ -128,8 +134,9 @@ def _print_training(made: Build, summary: dict[str, Any]) -> None:
         click.echo(
             f"  {phase['name']} ({phase['segment']}): {phase['tokens']:,} tokens, "
             f"loss {phase['loss_start']:.3f} -> {phase['loss_end']:.3f}"
+            + (f", held out {phase['held_out_loss']:.3f}" if phase["held_out_loss"] is not None else "")
         )
-    click.echo(f"  last loss / ln(vocabulary): {summary['ratio']:.3f}")
+    click.echo(f"  last loss is {summary['phases'][-1]['ratio']:.3f} of ln(vocabulary)")
     click.echo(f"model folder: {relative(made.folder / 'model' / 'final')}")
     click.echo(f"loss curve:   {relative(made.folder / 'model' / 'loss.png')}")
 
@@ -169,20 +176,18 @@ def reproduce(recipe: str, home: Path | None, workers: int | None) -> None:
     Run again, it goes on where it was, and says what it reused.
     """
     from pipelines.stages import build_phases, relative, samples
-    from pipelines.stages import train as train_model
 
     made = _open(recipe, home, workers)
     path, facts = build_phases(made)
-    click.echo("training (a line a minute where there is no terminal)" if not sys.stderr.isatty() else "training")
-    summary = train_model(made, progress=True)
+    summary = _train(made)
     prompts = made.recipe.train.sample_prompts if made.recipe.train else ()
     texts = samples(made.folder, prompts, 80, 0.7, 0.95, made.recipe.seed)
     click.echo()
     _print_report(facts)
     click.echo()
     _print_training(made, summary)
-    for prompt, text in zip(prompts, texts, strict=True):
-        click.echo(f"\nsample for {prompt!r}:\n" + "\n".join("    " + line for line in text.splitlines()))
+    for text in texts:
+        click.echo("\na sample of its text:\n" + "\n".join("    " + line for line in text.splitlines()))
     click.echo(f"\nreport: {relative(path)}")
 
 

@@ -147,9 +147,11 @@ def _train(build: Build, progress: _Progress) -> dict[str, Any]:
     for phase in build.recipe.phases:
         _phase(build, phase, progress)
     _report(build, progress)
-    summary: dict[str, Any] = progress.run("train model", lambda: train_model(build, progress=False))
+    summary: dict[str, Any] = progress.run(
+        "train model", lambda: train_model(build, progress=False, say=get_run_logger().info)
+    )
     rows = [
-        {key: phase[key] for key in ("name", "segment", "tokens", "loss_start", "loss_end")}
+        {key: phase[key] for key in ("name", "segment", "tokens", "loss_start", "loss_end", "held_out_loss")}
         for phase in summary["phases"]
     ]
     create_table_artifact(rows, key=f"{_key(build)}-losses", description="Loss at the start and end of each phase")

@@ -10,13 +10,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from plm_data.build import Build, default_home
+from plm_data.build import HELD_OUT, Build, default_home
 from plm_data.errors import PlmError, RecipeError
 from plm_data.recipe import load_recipe
 from plm_data.report.page import write_report
 from plm_data.store import code_version, digest
 from trainer.config import ModelConfig, PhaseData, TrainConfig
 from trainer.pretrain import pretrain
+
+# What the trained weights do not depend on.
+_HARMLESS = {"sample_prompts", "checkpoint_interval_steps", "keep_checkpoints"}
 
 
 def open_build(
@@ -41,7 +44,7 @@ def build_phases(build: Build, phases: Sequence[str] = ()) -> tuple[Path, dict[s
     return write_report(build)
 
 
-def train(build: Build, progress: bool = True) -> dict[str, Any]:
+def train(build: Build, progress: bool = True, say: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
     """Train through all phases and show the result as ``FOLDER/model``; a finished run is only looked up.
 
     The run's folder is named by the hash of all that shapes it, so another recipe, corpus or trainer never
@@ -57,6 +60,7 @@ def train(build: Build, progress: bool = True) -> dict[str, Any]:
             f"model.max_position_embeddings = {recipe.model.max_position_embeddings}."
         )
     shards = {phase: build.shards(phase) for phase in recipe.phases}
+    held_out = build.held_out()
     vocab_size = _vocab_size(build)
     model = ModelConfig(vocab_size=vocab_size, **recipe.model.model_dump())
     settings = recipe.train.model_dump(exclude={"sample_prompts"})
@@ -64,8 +68,9 @@ def train(build: Build, progress: bool = True) -> dict[str, Any]:
     key = digest(
         {
             "shards": {phase: output.key for phase, output in shards.items()},
+            "held_out": held_out.key if held_out else None,
             "model": recipe.model.model_dump(mode="json"),
-            "train": recipe.train.model_dump(mode="json", exclude={"sample_prompts", "checkpoint_interval_steps"}),
+            "train": recipe.train.model_dump(mode="json", exclude=_HARMLESS),
             "seed": recipe.seed,
             "trainer": code_version("trainer.pretrain"),
         }
@@ -75,7 +80,8 @@ def train(build: Build, progress: bool = True) -> dict[str, Any]:
     phases = [
         PhaseData(name=name, segment=recipe.phases[name].segment, folder=output.path) for name, output in shards.items()
     ]
-    summary = pretrain(model, config, phases, build.tokenizer.path, out, progress=progress)
+    measured = PhaseData(name=HELD_OUT, segment=HELD_OUT, folder=held_out.path) if held_out else None
+    summary = pretrain(model, config, phases, build.tokenizer.path, out, progress, measured, say)
     build.show(out, "model")
     return summary
 
@@ -89,13 +95,13 @@ def _vocab_size(build: Build) -> int:
 def samples(
     build_folder: Path, prompts: Sequence[str], max_tokens: int, temperature: float, top_p: float, seed: int
 ) -> list[str]:
-    """Continuations of the prompts by the trained model of a build's folder."""
+    """The prompts, each with its continuation by the trained model of a build's folder."""
     from trainer.generate import sample
 
     final = build_folder / "model" / "final"
     if not final.is_dir():
         raise PlmError(f"{final}: there is no trained model yet; run `plm train {build_folder.name}` first.")
-    return [sample(final, prompt, max_tokens, temperature, top_p, seed) for prompt in prompts]
+    return [prompt + sample(final, prompt, max_tokens, temperature, top_p, seed) for prompt in prompts]
 
 
 def relative(path: Path) -> str:

@@ -9,6 +9,9 @@ import os
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
+from typing import Final
+
+import polars as pl
 
 from plm_data import mix
 from plm_data.attributes.heuristics import MeasureHeuristics
@@ -26,7 +29,10 @@ from plm_data.sources.base import Reader
 from plm_data.sources.collect import Collect, Normalise
 from plm_data.store import Output, Store, file_sha256
 
+# FineWeb's, for a recipe that names neither bands and rows nor a threshold.
 _DEFAULT_BANDS, _DEFAULT_ROWS = 14, 8
+# The name, and the segment, of the shards of the documents that no phase may have.
+HELD_OUT: Final = "held-out"
 
 
 def default_home() -> Path:
@@ -177,17 +183,22 @@ class Build:
 
     def _select_step(self, phase: str) -> mix.Select:
         return mix.Select(
-            decided=self.decided, phase=phase, stretches=mix.stretches(self.recipe)[phase], seed=self.recipe.seed
-        )  # fmt: skip
+            decided=self.decided,
+            phase=phase,
+            stretches=None if phase == HELD_OUT else mix.stretches(self.recipe)[phase],
+            held_out=self.recipe.held_out,
+            seed=self.recipe.seed,
+        )
 
     def _shards_step(self, phase: str, selection: Output) -> WriteShards:
-        sources = self.recipe.phases[phase].mix
+        planned = self.held_out_tokens() if phase == HELD_OUT else mix.quotas(self.recipe.phases[phase])
+        sources = list(planned)
         return WriteShards(
             recipe=self.recipe.name,
             phase=phase,
-            segment=self.recipe.phases[phase].segment,
+            segment=HELD_OUT if phase == HELD_OUT else self.recipe.phases[phase].segment,
             selection=selection,
-            planned=mix.quotas(self.recipe.phases[phase]),
+            planned=planned,
             documents={name: self.documents[name] for name in sources},
             tokens={name: self.attributes[name]["tokens"] for name in sources},
             domains={name: self.recipe.sources[name].domain for name in sources},
@@ -198,7 +209,7 @@ class Build:
 
     def selection(self, phase: str) -> Output:
         """The documents of a phase; raises ``RecipeError`` if the kept documents cannot meet the budgets."""
-        mix.check_supply(self.recipe, mix.supply_of(self.decided), measured=True)
+        mix.check_supply(self.recipe, self.supply, measured=True)
         return self._run(f"mix {phase}", [self._select_step(phase)])[0]
 
     def shards(self, phase: str) -> Output:
@@ -207,6 +218,20 @@ class Build:
         self.show(output.path, phase)
         self.show(self.tokenizer.path, "tokenizer")
         return output
+
+    @cached_property
+    def supply(self) -> dict[str, int]:
+        """Source → tokens that one epoch of it gives to the phases."""
+        return mix.supply_of(self.decided, self.recipe.seed, self.recipe.held_out)
+
+    def held_out_tokens(self) -> dict[str, int]:
+        """Source → tokens of its held-out documents."""
+        documents = mix.kept_documents(self.decided, self.recipe.seed, self.recipe.held_out, for_training=False)
+        return dict(documents.group_by("source").agg(pl.col("token_count").sum()).sort("source").iter_rows())
+
+    def held_out(self) -> Output | None:
+        """The held-out documents as shards, or None if there are none."""
+        return self.shards(HELD_OUT) if self.held_out_tokens() else None
 
     def built_phases(self) -> dict[str, tuple[Output, Output]]:
         """Phase → its selection and its shards, for the phases that are built from the recipe as it stands."""

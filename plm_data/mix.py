@@ -74,22 +74,40 @@ def check_supply(recipe: Recipe, supply: dict[str, int], measured: bool) -> None
     )
 
 
-def supply_of(decided: Output) -> dict[str, int]:
-    """Tokens of the kept documents by source."""
-    verdicts = pl.read_parquet(decided.path / "verdicts.parquet", columns=["source", "verdict", "token_count"])
-    kept = verdicts.filter(pl.col("verdict") == "kept").group_by("source").agg(pl.col("token_count").sum())
-    found: dict[str, int] = dict(kept.iter_rows())
-    return {source: found.get(source, 0) for source in verdicts["source"].unique().sort()}
+def kept_documents(decided: Output, seed: int, held_out: float, for_training: bool) -> pl.DataFrame:
+    """The verdicts' rows of the kept documents: those for the phases, or the held-out ones.
+
+    A document is held out by the hash of its content alone, so nothing else in the recipe moves it; duplicates of
+    it are gone already.
+    """
+    verdicts = pl.read_parquet(decided.path / "verdicts.parquet").filter(pl.col("verdict") == "kept")
+    limit = int(Fraction(str(held_out)) * 2**64)
+    out = pl.Series(
+        [rank_hash(seed, "held-out", value) < limit for value in verdicts["content_hash"]], dtype=pl.Boolean
+    )
+    return verdicts.filter(~out if for_training else out)
+
+
+def supply_of(decided: Output, seed: int, held_out: float) -> dict[str, int]:
+    """Tokens of one epoch by source: of the kept documents that are not held out."""
+    kept = kept_documents(decided, seed, held_out, for_training=True)
+    found: dict[str, int] = dict(kept.group_by("source").agg(pl.col("token_count").sum()).iter_rows())
+    sources = pl.read_parquet(decided.path / "verdicts.parquet", columns=["source"])["source"].unique().sort()
+    return {source: found.get(source, 0) for source in sources}
 
 
 @dataclass(frozen=True)
 class Select(Step):
-    """The documents of one phase, in their final order: ``id, source, epoch, token_count, position``."""
+    """The documents of one phase, in their final order: ``id, source, epoch, token_count, position``.
+
+    ``stretches`` None: the held-out documents instead, all of them.
+    """
 
     name: ClassVar[str] = "select"
     decided: Output
     phase: str
-    stretches: dict[str, tuple[int, int]]
+    stretches: dict[str, tuple[int, int]] | None
+    held_out: float
     seed: int
 
     @property
@@ -101,10 +119,11 @@ class Select(Step):
         return self.decided.counts.kept
 
     def run(self, partition: int, out: Path) -> Counts:
-        verdicts = pl.read_parquet(self.decided.path / "verdicts.parquet").filter(pl.col("verdict") == "kept")
+        training = self.stretches is not None
+        documents = kept_documents(self.decided, self.seed, self.held_out, training)
         taken = pl.concat(
-            take(verdicts.filter(pl.col("source") == source), source, start, stop, self.seed)
-            for source, (start, stop) in sorted(self.stretches.items())
+            take(documents.filter(pl.col("source") == source), source, start, stop, self.seed)
+            for source, (start, stop) in sorted((self.stretches or _everything(documents)).items())
         )
         order = [
             rank_hash(self.seed, f"order/{self.phase}", f"{identity}/{epoch}")
@@ -116,7 +135,13 @@ class Select(Step):
         selection = selection.with_row_index("position").with_columns(pl.col("position").cast(pl.Int64))
         write_parquet(selection, out / "selection.parquet")
         kept = selection["id"].n_unique()
-        return Counts(read=verdicts.height, kept=kept, dropped=verdicts.height - kept)
+        return Counts(read=self.decided.counts.kept, kept=kept, dropped=self.decided.counts.kept - kept)
+
+
+def _everything(documents: pl.DataFrame) -> dict[str, tuple[int, int]]:
+    """The stretch of each source that holds each of its documents once."""
+    totals = documents.group_by("source").agg(pl.col("token_count").sum())
+    return {source: (0, total) for source, total in totals.iter_rows()}
 
 
 def take(documents: pl.DataFrame, source: str, start: int, stop: int, seed: int) -> pl.DataFrame:

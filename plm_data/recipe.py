@@ -18,6 +18,8 @@ from plm_data.rules import RULE_SETS
 
 _SUFFIXES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
 _SHARE_TOLERANCE = 1e-9
+# What lies beside the phases in a build's folder.
+_RESERVED = ("held-out", "tokenizer", "model", "report.html", "report.json")
 
 
 def parse_count(value: Any) -> Any:
@@ -207,6 +209,7 @@ class ModelSpec(Strict):
     qk_rope_head_dim: Count
     v_head_dim: Count
     rope_theta: float = Field(100_000.0, gt=0)
+    initializer_range: float = Field(0.02, gt=0)
     max_position_embeddings: Count
 
 
@@ -222,6 +225,7 @@ class TrainSpec(Strict):
     weight_decay: float = Field(0.1, ge=0)
     betas: tuple[float, float] = (0.9, 0.95)
     gradient_clip: float = Field(1.0, gt=0)
+    shuffle_window: Count = Field(1024, description="packed sequences among which their order is drawn")
     checkpoint_interval_steps: Count = 100
     keep_checkpoints: Count = 2
     sample_prompts: tuple[str, ...] = ()
@@ -235,6 +239,7 @@ class Recipe(Strict):
     seed: int = Field(ge=0)
     partitions: Annotated[int, Field(ge=1, le=4096)] = Field(4, description="pieces a source is worked in")
     max_epochs: float = Field(1.0, gt=0, description="most passes over a source, all phases together")
+    held_out: float = Field(0.0, ge=0, lt=1, description="share of the kept documents, by content hash, for no phase")
     tokenizer: TokenizerSpec = TokenizerSpec()
     sources: dict[Name, Source] = Field(min_length=1)
     curate: CurateSpec = CurateSpec()
@@ -349,6 +354,11 @@ def _check_references(path: Path, node: yaml.Node, recipe: Recipe) -> None:
     """What the schema cannot see: names that must exist, and weights that must sum to 1."""
     known = ", ".join(recipe.sources)
     for name, phase in recipe.phases.items():
+        if name in _RESERVED:
+            raise RecipeError(
+                f"{path}:{_line(node, ('phases', name))}: a phase cannot be called {name!r}, which names another part "
+                f"of the build's folder; call it otherwise."
+            )
         for source in phase.mix:
             if source not in recipe.sources:
                 line = _line(node, ("phases", name, "mix", source))

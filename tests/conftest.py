@@ -13,6 +13,7 @@ SMALL = """\
 name: small
 seed: 7
 partitions: 3
+held_out: 0.03
 tokenizer: {vocab_size: 700, train_bytes: 200KB}
 sources:
   python-code: {reader: python-code, domain: code, language: python, license: NOASSERTION, priority: 20,

@@ -8,10 +8,11 @@ from typing import Literal
 from trainer.errors import TrainerError
 
 DecayShape = Literal["cosine", "linear", "sqrt"]
-Segment = Literal["stable", "decay", "constant"]
+Segment = Literal["stable", "decay", "constant", "held-out"]
 
 DECAY_SHAPES: tuple[DecayShape, ...] = ("cosine", "linear", "sqrt")
 SEGMENTS: tuple[Segment, ...] = ("stable", "decay", "constant")
+HELD_OUT: Segment = "held-out"  # of data that is measured and never trained on
 
 
 def _check(owner: str, name: str, value: object, expected: str, good: bool) -> None:
@@ -133,7 +134,7 @@ class PhaseData:
     """A data phase: its name, the segment of WSDC that it is trained in, and the folder of its shards.
 
     Raises:
-        TrainerError: the segment is none of stable, decay and constant.
+        TrainerError: the segment is none of stable, decay, constant and held-out.
     """
 
     name: str
@@ -141,4 +142,5 @@ class PhaseData:
     folder: Path
 
     def __post_init__(self) -> None:
-        _check(f"phase {self.name}", "segment", self.segment, f"one of {SEGMENTS}", self.segment in SEGMENTS)
+        known = (*SEGMENTS, HELD_OUT)
+        _check(f"phase {self.name}", "segment", self.segment, f"one of {known}", self.segment in known)

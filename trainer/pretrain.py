@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from trainer.checkpoint import Position, load_checkpoint, newest_checkpoint, sav
 from trainer.config import ModelConfig, PhaseData, TrainConfig
 from trainer.data import Batch, batches, count_sequences
 from trainer.errors import TrainerError
+from trainer.evaluate import held_out_loss
 from trainer.files import read_json, write_json
 from trainer.metrics import METRICS, StepMetrics, append_metrics, cut_metrics, phase_summaries, read_metrics
 from trainer.model import PLM
@@ -29,11 +30,19 @@ from trainer.shards import Phase, read_phase, verify_shards
 
 RUN = "run.json"
 SUMMARY = "summary.json"
+HELD_OUT_LOSSES = "held_out.json"
 _HARMLESS = ("checkpoint_interval_steps", "keep_checkpoints")  # settings that the weights do not depend on
 
 
 def pretrain(
-    model: ModelConfig, train: TrainConfig, phases: list[PhaseData], tokenizer: Path, out: Path, progress: bool = True
+    model: ModelConfig,
+    train: TrainConfig,
+    phases: list[PhaseData],
+    tokenizer: Path,
+    out: Path,
+    progress: bool = True,
+    held_out: PhaseData | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Train a model from its initialisation through all phases, and return the run's summary.
 
@@ -49,12 +58,15 @@ def pretrain(
         tokenizer: folder in Hugging Face form, copied beside the weights.
         out: the run's folder.
         progress: show a progress line on the terminal.
+        held_out: data whose loss is measured at each phase's end.
+        say: told of every checkpoint in one line, for where there is no terminal.
 
     Raises:
         TrainerError: settings, shards or tokenizer are wrong, `out` holds another run, or the loss is not finite.
     """
     data = [read_phase(phase) for phase in phases]
-    _check(model, train, data)
+    measured = read_phase(held_out) if held_out else None
+    _check(model, train, [*data, *([measured] if measured else [])])
     schedule = schedule_ends([(phase.data.segment, phase.tokens) for phase in data], train.warmup_tokens)
     load_tokenizer(tokenizer)
     config = {
@@ -62,11 +74,12 @@ def pretrain(
         "train": asdict(train),
         "phases": [{"name": phase.data.name, "segment": phase.data.segment} for phase in data],
     }
-    fingerprint = _fingerprint(config, data)
+    watched = [*data, measured] if measured else data
+    fingerprint = _fingerprint(config, watched)
     _claim(out, fingerprint, config)
     if (out / SUMMARY).exists():
         return {**read_json(out / SUMMARY, "the summary of a finished run"), "reused": True}
-    for phase in data:
+    for phase in watched:
         verify_shards(phase)
     copy_tokenizer(tokenizer, out / "tokenizer")
 
@@ -82,6 +95,7 @@ def pretrain(
         position = load_checkpoint(checkpoint, state, plm, optimizer)
     cut_metrics(out / METRICS, position.step)
 
+    losses = read_json(out / HELD_OUT_LOSSES, "held-out losses") if (out / HELD_OUT_LOSSES).exists() else {}
     total_steps = sum(
         math.ceil(count_sequences(phase.tokens, train.sequence_length) / train.batch_size) for phase in data
     )
@@ -115,6 +129,10 @@ def pretrain(
             name, speed = data[index].data.name, batch.tokens / seconds
             append_metrics(out / METRICS, StepMetrics(position.step, position.tokens, name, loss, rate, norm, speed))
             line.update(task, advance=1, status=f"{name}  loss {loss:.3f}  rate {rate:.2e}  {speed:,.0f} tokens/s")
+            if measured and batch.sequences == count_sequences(data[index].tokens, train.sequence_length):
+                # before the checkpoint: a run that goes on from it finds this phase measured
+                losses[name] = held_out_loss(plm, measured, train.sequence_length, train.batch_size)
+                write_json(out / HELD_OUT_LOSSES, losses)
             if position.step % train.checkpoint_interval_steps == 0 or position.step == total_steps:
                 checkpoint = save_checkpoint(
                     out,
@@ -125,7 +143,8 @@ def pretrain(
                     config=config,
                     keep=train.keep_checkpoints,
                 )
-    return _finish(out, plm, data, position, tokenizer, fingerprint)
+                say(f"step {position.step} of {total_steps}, {name}: loss {loss:.3f}, {speed:,.0f} tokens/s")
+    return _finish(out, plm, data, position, tokenizer, fingerprint, losses)
 
 
 def training_step(
@@ -217,7 +236,13 @@ def _progress_line(enabled: bool) -> Progress:
 
 
 def _finish(
-    out: Path, model: PLM, data: Sequence[Phase], position: Position, tokenizer: Path, fingerprint: str
+    out: Path,
+    model: PLM,
+    data: Sequence[Phase],
+    position: Position,
+    tokenizer: Path,
+    fingerprint: str,
+    losses: dict[str, float],
 ) -> dict[str, Any]:
     """Write the final model, the figure and, last, the summary that marks the run as finished."""
     save_pretrained(out / "final", model, tokenizer)
@@ -230,7 +255,10 @@ def _finish(
         "steps": position.step,
         "seconds": round(position.seconds, 3),
         "tokens_per_second": round(position.tokens / position.seconds, 1),
-        "phases": phase_summaries(steps, data, model.config.vocab_size),
+        "phases": [
+            {**phase, "held_out_loss": losses.get(phase["name"])}
+            for phase in phase_summaries(steps, data, model.config.vocab_size)
+        ],
     }
     write_json(out / SUMMARY, summary)
     return {**summary, "reused": False}

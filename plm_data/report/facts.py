@@ -45,6 +45,7 @@ def gather(build: Build) -> Json:
         "rules": _rules(build, ledger, verdicts),
         "duplicates": _duplicates(ledger, verdicts),
         "rejected": _rejected(rejected),
+        "held_out": {"share": build.recipe.held_out, "tokens": sum(build.held_out_tokens().values())},
         "licenses": _licenses(verdicts),
         "conservation": steps,
         "problems": list(_problems(phases, steps, build)),
@@ -66,7 +67,7 @@ def _phase(build: Build, name: str, built: tuple[Output, Output] | None, largest
     planned = mix.quotas(spec)
     manifest = json.loads((built[1].path / "manifest.json").read_text(encoding="utf-8")) if built else None
     stretches = mix.stretches(build.recipe)[name]
-    supply = mix.supply_of(build.decided)
+    supply = build.supply
     sources = {}
     for source, quota in planned.items():
         found = manifest["sources"][source] if manifest else {}

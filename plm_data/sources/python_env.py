@@ -99,11 +99,18 @@ def license_of(distribution: metadata.Distribution) -> str:
             if classifier.startswith("License ::") and (spdx := _CLASSIFIERS.get(classifier.split(" :: ")[-1]))
         }
     )
-    stated = _SHORT_NAMES.get(_first(fields, "License").strip().lower())
+    written = _first(fields, "License").strip()
+    stated = written if _is_expression(written) else _SHORT_NAMES.get(written.lower())
     # A stated licence is more exact than a family of licences.
     if stated and (not from_classifiers or not stated.startswith("LicenseRef-")):
         return stated
     return " OR ".join(from_classifiers) or UNKNOWN_LICENSE
+
+
+def _is_expression(text: str) -> bool:
+    """Whether a licence field holds an SPDX expression of licences that we know."""
+    known = {*_CLASSIFIERS.values(), *_SHORT_NAMES.values(), "AND", "OR"}
+    return bool(text) and all(word in known for word in re.sub(r"[()]", " ", text).split())
 
 
 def _first(fields: metadata.PackageMetadata, name: str) -> str:

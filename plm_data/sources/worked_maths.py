@@ -70,20 +70,28 @@ def problem(kind: Kind, split: Split, index: int, seed: int) -> tuple[str, Probl
 
 def problems(split: Split, count: int, seed: int) -> Iterator[tuple[str, Problem]]:
     """The first ``count`` problems of a split, all kinds in turn; a kind that is used up is passed over."""
+    check_count(split, count)
     for number in _numbers(split, count):
         yield problem(*number, seed)
+
+
+def check_count(split: Split, count: int) -> None:
+    """Raise ``RecipeError`` if a split does not hold ``count`` different problems."""
+    most = sum(split_size(kind, split) for kind in KINDS)
+    if count > most:
+        raise RecipeError(
+            f"worked-maths: {count} documents asked for, but there are {most} different {split} problems; "
+            f"ask for at most {most}."
+        )
 
 
 def _numbers(split: Split, count: int) -> Iterator[tuple[Kind, Split, int]]:
     made, index = 0, 0
     while made < count:
-        before = made
         for kind in KINDS:
             if made < count and index < split_size(kind, split):
                 yield kind, split, index
                 made += 1
-        if made == before:
-            raise RecipeError(f"worked-maths: {count} documents asked for, but the {split} split holds {made}.")
         index += 1
 
 
@@ -100,12 +108,7 @@ class MathsReader:
 
     def __init__(self, spec: MathsSource):
         self.spec = spec
-        most = sum(split_size(kind, "train") for kind in KINDS)
-        if spec.documents > most:
-            raise RecipeError(
-                f"worked-maths: documents: {spec.documents} asked for, but there are {most} different "
-                f"training problems; ask for at most {most}."
-            )
+        check_count("train", spec.documents)
 
     def fingerprint(self) -> str:
         return digest([self.spec.documents, self.spec.seed, code_version(__name__)])

@@ -1,8 +1,8 @@
 """One word segmentation for every rule.
 
-A word is a run of Unicode letters, marks, digits and underscores; in Han, Hiragana and Katakana, which are
-written without spaces, each character is a word. So a rule that counts words never fails a language in
-silence because it has no spaces.
+A word is a run of Unicode letters, marks, digits and underscores (not of underscores alone); in
+Han, Hiragana and Katakana, which are written without spaces, each character is a word. So a rule that counts
+words never fails a language in silence because it has no spaces.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import polars as pl
 from numba import njit
 
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}"
-WORD = rf"[\w&&[^{_UNSPACED}]]+|[{_UNSPACED}]"
+WORD = rf"_*[\w&&[^_{_UNSPACED}]][\w&&[^{_UNSPACED}]]*|[{_UNSPACED}]"
 
 
 @dataclass(frozen=True)

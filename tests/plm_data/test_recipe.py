@@ -37,6 +37,7 @@ CASES = {
     "missing key": ("seed: 7\n", "", ["'seed' is missing"]),
     "repeated key": ("seed: 7\n", "seed: 7\nseed: 8\n", ["broken.yaml:3", "'seed' stands twice"]),
     "segments": ("segment: decay", "segment: stable, max: 1", ["unknown key", "phases.phase2.max"]),
+    "reserved phase": ("  phase2: {segment", "  model: {segment", ["a phase cannot be called 'model'"]),
     "segment order": ("segment: stable", "segment: constant", ["stable first"]),
     "unknown reader": ("reader: package-readmes", "reader: readmes", ["readmes", "package-readmes"]),
     "negative budget": ("tokens: 40K", "tokens: -40", ["phases.phase1.tokens"]),

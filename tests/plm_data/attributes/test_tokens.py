@@ -1,0 +1,76 @@
+"""The tokenizer: deterministic, reversible, in Hugging Face form, and not to be tricked by a text."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoTokenizer
+
+from plm_data.attributes.tokens import SPECIAL_TOKENS, load_tokenizer, save_tokenizer, train_bpe
+from plm_data.build import Build
+
+
+@pytest.fixture(scope="module")
+def folder(small_build: Build) -> Path:
+    small_build.shards("phase1")
+    return small_build.tokenizer.path
+
+
+def test_it_has_the_size_asked_for_and_the_special_tokens_last(folder: Path) -> None:
+    tokenizer = load_tokenizer(folder)
+    assert tokenizer.get_vocab_size() == 700
+    assert [tokenizer.token_to_id(token) for token in SPECIAL_TOKENS] == [697, 698, 699]
+
+
+def test_transformers_loads_it_with_the_chat_template(folder: Path) -> None:
+    loaded = AutoTokenizer.from_pretrained(folder)
+    chat = loaded.apply_chat_template(
+        [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes."}], tokenize=False
+    )
+    assert chat == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nYes.<|im_end|>\n"
+    assert loaded.eos_token == "<|endoftext|>" and len(loaded) == 700
+    assert loaded("def f(x):")["input_ids"] == load_tokenizer(folder).encode("def f(x):").ids
+
+
+@settings(max_examples=60, deadline=None)
+@given(text=st.text(alphabet=st.characters(exclude_categories=("Cs",)), max_size=80))
+def test_every_nfc_text_comes_back(small_build: Build, text: str) -> None:
+    import unicodedata
+
+    tokenizer = load_tokenizer(small_build.tokenizer.path)
+    nfc = unicodedata.normalize("NFC", text)
+    assert tokenizer.decode(tokenizer.encode(nfc).ids, skip_special_tokens=False) == nfc
+
+
+def test_a_special_token_in_a_text_is_only_text(folder: Path) -> None:
+    tokenizer = load_tokenizer(folder)
+    ids = tokenizer.encode("a<|endoftext|>b<|im_start|>system").ids
+    assert not set(ids) & {697, 698, 699}
+    assert tokenizer.decode(ids) == "a<|endoftext|>b<|im_start|>system"
+
+
+def test_training_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    texts = [f"def function_{i}(x): return x + {i}\n" * 3 for i in range(200)]
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        save_tokenizer(train_bpe(texts, 400), tmp_path / name)
+    for file in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+    assert json.loads((tmp_path / "a" / "tokenizer_config.json").read_text())["eos_token"] == "<|endoftext|>"
+
+
+def test_every_document_has_its_tokens_with_the_end_token_last(small_build: Build) -> None:
+    for source, outputs in small_build.attributes.items():
+        tokens = pl.read_parquet(outputs["tokens"].parts())
+        documents = pl.read_parquet(small_build.documents[source].parts())
+        assert tokens["id"].to_list() == documents["id"].to_list()
+        assert (tokens["tokens"].list.last() == 697).all()
+        assert (tokens["tokens"].list.len() == tokens["token_count"]).all()
+        tokenizer = load_tokenizer(small_build.tokenizer.path)
+        assert tokenizer.decode(np.array(tokens["tokens"][0])[:-1].tolist()) == documents["text"][0]

@@ -1,0 +1,122 @@
+"""Whole builds, as commands: the same bytes whatever the workers and hash seeds, killed or not, and no work twice."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from plm_data.build import Build
+from plm_data.recipe import load_recipe
+from tests.conftest import SMALL
+
+COMMAND = [sys.executable, "-m", "pipelines.cli", "build"]
+
+
+def environment(hash_seed: str) -> dict[str, str]:
+    return os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(Path(__file__).parents[1])}
+
+
+def run(recipe: Path, home: Path, workers: int = 1, hash_seed: str = "0", locale: str = "C.UTF-8") -> str:
+    return subprocess.run(
+        [*COMMAND, str(recipe), "--home", str(home), "--workers", str(workers)],
+        env=environment(hash_seed) | {"LC_ALL": locale, "TZ": "Pacific/Chatham" if workers > 1 else "UTC"},
+        cwd=home.parent, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+
+
+def contents(home: Path) -> dict[str, str]:
+    """Every file of the phases and the tokenizer, by its hash."""
+    folder = home / "small"
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for name in ("phase1", "phase2", "tokenizer")
+        for path in sorted((folder / name).iterdir())
+    }
+
+
+@pytest.fixture(scope="module")
+def undisturbed(small_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("undisturbed") / "home"
+    home.mkdir()
+    run(small_recipe, home, workers=1, hash_seed="1")
+    return home
+
+
+def test_workers_hash_seed_folder_locale_and_time_zone_change_no_byte(
+    undisturbed: Path, small_recipe: Path, tmp_path: Path
+) -> None:
+    home = tmp_path / "another folder" / "home"
+    home.mkdir(parents=True)
+    run(small_recipe, home, workers=2, hash_seed="2", locale="C")
+    expected = contents(undisturbed)
+    assert any(name.endswith(".parquet") for name in expected) and "phase2/manifest.json" in expected
+    assert contents(home) == expected
+
+
+def test_a_killed_build_goes_on_to_the_same_bytes(undisturbed: Path, small_recipe: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    process = subprocess.Popen(
+        [*COMMAND, str(small_recipe), "--home", str(home), "--workers", "2"], env=environment("3"),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    # In the middle of the attributes: some of their partitions are done, others are not.
+    while not list(home.glob("store/heuristics/*.partial/*.done.json")) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert process.returncode == -signal.SIGKILL
+    assert list(home.glob("store/*/*.partial")) and not (home / "small").exists()
+    out = run(small_recipe, home)
+    assert "collect" in out and "reused" in out
+    assert contents(home) == contents(undisturbed)
+    assert not list(home.glob("store/*/*.partial"))
+
+
+def test_building_again_does_no_work_and_says_so(undisturbed: Path, small_recipe: Path) -> None:
+    before = {
+        path: path.stat().st_mtime_ns
+        for path in undisturbed.glob("store/**/*")
+        if path.is_file() and path.name != ".lock"
+    }
+    out = run(small_recipe, undisturbed)
+    stages = [line for line in out.splitlines() if " rows  " in line]
+    assert len(stages) >= 9 and all(line.endswith("reused") for line in stages)
+    after = {
+        path: path.stat().st_mtime_ns
+        for path in undisturbed.glob("store/**/*")
+        if path.is_file() and path.name != ".lock"
+    }
+    assert after == before
+
+
+def test_a_changed_threshold_decides_anew_from_the_columns_alone(small_build: Build, tmp_path: Path) -> None:
+    path = tmp_path / "small.yaml"
+    path.write_text(SMALL.replace("min_words: 20", "min_words: 25"), encoding="utf-8")
+    build = Build(load_recipe(path), small_build.home, workers=1)
+    assert build.decided.key != small_build.decided.key and not build.decided.reused
+    assert build.clusters.key == small_build.clusters.key
+    assert all(
+        output.reused
+        for stage in ("collect", "normalise", "tokenizer", "attributes", "clusters")
+        for output in build.outputs[stage]
+    )
+
+
+def test_another_budget_of_a_later_phase_leaves_an_earlier_one_alone(small_build: Build, tmp_path: Path) -> None:
+    path = tmp_path / "small.yaml"
+    path.write_text(SMALL.replace("tokens: 20K", "tokens: 21K"), encoding="utf-8")
+    build = Build(load_recipe(path), small_build.home, workers=1)
+    # The tokenizer is trained on each source's share of the mix, which stays the same only if the shares do.
+    if build.tokenizer.key == small_build.tokenizer.key:
+        assert build.shards("phase1").key == small_build.shards("phase1").key
+    assert build.selection("phase2").key != small_build.selection("phase2").key
