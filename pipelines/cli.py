@@ -45,12 +45,12 @@ def _open(recipe: str, home: Path | None, workers: int | None) -> Build:
     return open_build(recipe, home, workers, progress=sys.stderr.isatty(), say=say)
 
 
-def _print_report(facts: dict[str, Any]) -> None:
+def _print_report(facts: dict[str, Any], most_rules: int | None = None) -> None:
     from rich.console import Console
 
     from plm_data.report.terminal import print_report
 
-    print_report(facts, Console(width=None if sys.stdout.isatty() else 120))
+    print_report(facts, Console(width=None if sys.stdout.isatty() else 120), most_rules)
 
 
 @cli.command(epilog="Example: plm build recipes/nano.yaml --phase phase2")
@@ -183,7 +183,7 @@ def reproduce(recipe: str, home: Path | None, workers: int | None) -> None:
     prompts = made.recipe.train.sample_prompts if made.recipe.train else ()
     texts = samples(made.folder, prompts, 80, 0.7, 0.95, made.recipe.seed)
     click.echo()
-    _print_report(facts)
+    _print_report(facts, most_rules=8)
     click.echo()
     _print_training(made, summary)
     for text in texts:

@@ -210,7 +210,13 @@ class Build:
     def selection(self, phase: str) -> Output:
         """The documents of a phase; raises ``RecipeError`` if the kept documents cannot meet the budgets."""
         mix.check_supply(self.recipe, self.supply, measured=True)
-        return self._run(f"mix {phase}", [self._select_step(phase)])[0]
+        output = self._run(f"mix {phase}", [self._select_step(phase)])[0]
+        if output.counts.kept == 0:
+            raise RecipeError(
+                f"{phase} of {self.recipe.name} holds no document: its budget of {self.recipe.phases[phase].tokens:,} "
+                f"tokens is less than one document of each of its sources. Raise it."
+            )
+        return output
 
     def shards(self, phase: str) -> Output:
         """A phase's shards, shown as ``FOLDER/PHASE``."""

@@ -131,8 +131,12 @@ def _rules(build: Build, ledger: pl.DataFrame, verdicts: pl.DataFrame) -> list[J
         verdicts.select("id", "token_count"), on="id"
     )
     fired = fired.with_columns(alone=pl.len().over("id") == 1)
-    rows = []
+    rows: list[Json] = []
+    picks: dict[str, Json] = {}
+    shown = ["id", "source", "value", "threshold", "bound", "winner"]
     for (name,), hits in fired.group_by("rule", maintain_order=True):
+        candidates = hits.select(shown).to_dicts()
+        picks[str(name)] = min(candidates, key=lambda row: rank_hash(build.recipe.seed, "example", row["id"]))
         rule, rules = meanings.get(str(name), (None, None))
         by_source = hits.group_by("source").agg(pl.len().alias("documents"), pl.col("token_count").sum())
         rows.append(
@@ -148,25 +152,27 @@ def _rules(build: Build, ledger: pl.DataFrame, verdicts: pl.DataFrame) -> list[J
                     source: {"documents": n, "tokens": tokens, "threshold": limits[source].get(str(name))}
                     for source, n, tokens in by_source.sort("source").iter_rows()
                 },
-                "example": _example(build, hits),
             }
         )
+    _add_examples(build, rows, picks)
     return sorted(rows, key=lambda row: (-row["tokens"], row["rule"]))
 
 
-def _example(build: Build, hits: pl.DataFrame) -> Json | None:
-    """One document that the rule removed, chosen by the seed, with the start of its text."""
-    pick = min(hits.to_dicts(), key=lambda row: rank_hash(build.recipe.seed, "example", row["id"]))
-    for part in build.documents[pick["source"]].parts():
-        for batch in read_batches(part, ["id", "name", "text"]):
-            found = batch.filter(pl.col("id") == pick["id"])
-            if found.height:
-                return {
-                    "id": pick["id"], "source": pick["source"], "name": found["name"][0], "value": pick["value"],
-                    "threshold": pick["threshold"], "bound": pick["bound"], "winner": pick["winner"],
-                    "excerpt": found["text"][0][:_EXCERPT_CHARS],
-                }  # fmt: skip
-    return None
+def _add_examples(build: Build, rows: list[Json], picks: dict[str, Json]) -> None:
+    """Give each rule the document picked for it, with the start of its text; one pass over each source."""
+    wanted: dict[str, set[str]] = {}
+    for pick in picks.values():
+        wanted.setdefault(pick["source"], set()).add(pick["id"])
+    texts: dict[str, tuple[str, str]] = {}
+    for source, ids in wanted.items():
+        for part in build.documents[source].parts():
+            for batch in read_batches(part, ["id", "name", "text"]):
+                for identity, name, text in batch.filter(pl.col("id").is_in(list(ids))).iter_rows():
+                    texts[identity] = (name, text[:_EXCERPT_CHARS])
+    for row in rows:
+        pick = picks[row["rule"]]
+        name, excerpt = texts[pick["id"]]
+        row["example"] = {**pick, "name": name, "excerpt": excerpt}
 
 
 def _duplicates(ledger: pl.DataFrame, verdicts: pl.DataFrame) -> Json:

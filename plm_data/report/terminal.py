@@ -9,8 +9,11 @@ from rich.table import Table
 from rich.text import Text
 
 
-def print_report(facts: dict[str, Any], console: Console) -> None:
-    """Print the main tables of the facts. Names from the corpus are printed as plain text, never as markup."""
+def print_report(facts: dict[str, Any], console: Console, most_rules: int | None = None) -> None:
+    """Print the main tables of the facts, with at most ``most_rules`` rules, the costliest.
+
+    Names from the corpus are printed as plain text, never as markup.
+    """
     mix = Table(title=f"{facts['recipe']}: tokens by phase and source", title_justify="left")
     for name, justify in (("phase", "left"), ("source", "left"), ("domain", "left"), ("planned", "right"),
                           ("realised", "right"), ("share", "right"), ("documents", "right")):  # fmt: skip
@@ -43,12 +46,15 @@ def print_report(facts: dict[str, Any], console: Console) -> None:
     removed = Table(title="what each rule removed", title_justify="left")
     for name in ("rule", "documents", "tokens", "alone", "by source"):
         removed.add_column(name, justify="left" if name in ("rule", "by source") else "right")
-    for rule in facts["rules"]:
+    shown = facts["rules"][:most_rules]
+    for rule in shown:
         by_source = ", ".join(f"{name} {hit['documents']:,}" for name, hit in rule["by_source"].items())
         removed.add_row(
             rule["rule"], f"{rule['documents']:,}", f"{rule['tokens']:,}", f"{rule['alone_documents']:,}", by_source
         )
     console.print(removed)
+    if more := len(facts["rules"]) - len(shown):
+        console.print(Text(f"and {more} more rules, in the report"))
     for note in facts["notes"]:
         console.print(Text(note))
     for problem in facts["problems"]:

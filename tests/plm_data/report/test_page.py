@@ -146,6 +146,14 @@ def test_the_terminal_shows_the_same_figures_and_takes_no_markup(facts: dict[str
         assert rule["rule"] in text
 
 
+def test_the_terminal_can_show_the_costliest_rules_alone(facts: dict[str, Any]) -> None:
+    console = Console(width=140, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    print_report(facts, console, most_rules=2)
+    text = console.export_text()
+    assert all(rule["rule"] in text for rule in facts["rules"][:2]) and facts["rules"][2]["rule"] not in text
+    assert f"and {len(facts['rules']) - 2} more rules" in text
+
+
 @pytest.mark.parametrize(
     "n, text", [(812, "812"), (1_040_000, "1.04M"), (2.48e12, "2.48T"), (999, "999"), (1500, "1.5K")]
 )
