@@ -149,7 +149,9 @@ def take(documents: pl.DataFrame, source: str, start: int, stop: int, seed: int)
     ranks = [rank_hash(seed, f"sample/{source}", value) for value in documents["content_hash"]]
     ordered = documents.with_columns(rank=pl.Series(ranks, dtype=pl.UInt64)).sort("rank", "id")
     ends = pl.col("token_count").cum_sum()
-    ordered = ordered.select("id", "source", "token_count", middle=ends - pl.col("token_count") // 2)
+    ordered = ordered.select(
+        "id", "source", "token_count", middle=ends - pl.col("token_count") + pl.col("token_count") // 2
+    )
     total = int(documents["token_count"].sum())
     frames = [
         ordered.filter((pl.col("middle") >= start - epoch * total) & (pl.col("middle") < stop - epoch * total))

@@ -26,7 +26,7 @@ def broken(tmp_path: Path, old: str, new: str) -> Path:
 CASES = {
     "unknown key": ("partitions: 3", "partition: 3", ["broken.yaml:3", "unknown key 'partition'", "partitions"]),
     "unknown nested key": (
-        "train_bytes: 200KB", "train_byte: 200KB", ["broken.yaml:4", "'tokenizer.train_byte'", "train_bytes"],
+        "train_bytes: 200KB", "train_byte: 200KB", ["broken.yaml:5", "'tokenizer.train_byte'", "train_bytes"],
     ),
     "unknown rule": (
         "c4: {max_curly_brackets: null}", "c4: {max_curly: 1}", ["curate.c4.max_curly", "max_curly_brackets"],

@@ -54,7 +54,7 @@ def test_asking_for_more_than_there_is_is_refused() -> None:
     with pytest.raises(RecipeError, match=f"there are {held_out} different held-out problems"):
         list(problems("held-out", held_out + 1, seed=0))
     spec = MathsSource(reader="worked-maths", domain="maths", language="en", license="x", priority=1, documents=10**15)
-    with pytest.raises(RecipeError, match="different training problems; ask for at most"):
+    with pytest.raises(RecipeError, match="different train problems; ask for at most"):
         MathsReader(spec)
 
 
