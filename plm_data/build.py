@@ -228,7 +228,8 @@ class Build:
     @cached_property
     def supply(self) -> dict[str, int]:
         """Source → tokens that one epoch of it gives to the phases."""
-        return mix.supply_of(self.decided, self.recipe.seed, self.recipe.held_out)
+        found = mix.supply_of(self.decided, self.recipe.seed, self.recipe.held_out)
+        return {source: found.get(source, 0) for source in self.recipe.sources}
 
     def held_out_tokens(self) -> dict[str, int]:
         """Source → tokens of its held-out documents."""

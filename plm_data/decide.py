@@ -186,8 +186,9 @@ def check_guardrails(decided: Output, guardrails: Guardrails) -> None:
     verdicts = pl.read_parquet(decided.path / "verdicts.parquet")
     rejected = pl.read_parquet(decided.path / "rejected.parquet")
     quarantined = rejected.filter(pl.col("verdict") == "quarantined")
-    for (source,), rows in verdicts.group_by("source", maintain_order=True):
-        loss = rows.filter(pl.col("verdict") != "kept").height / rows.height
+    for source in sorted({*verdicts["source"], *rejected["source"]}):
+        rows = verdicts.filter(pl.col("source") == source)
+        loss = rows.filter(pl.col("verdict") != "kept").height / max(rows.height, 1)
         if loss > guardrails.max_source_loss:
             worst = rows["reason"].drop_nulls().value_counts(sort=True).head(3)
             named = ", ".join(f"{row['reason']} {row['count']}" for row in worst.to_dicts())

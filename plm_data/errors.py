@@ -19,5 +19,9 @@ class StoreError(PlmError):
     """A stored output is damaged, or rows were lost in a step."""
 
 
+class SourceError(PlmError):
+    """A source cannot be read."""
+
+
 class GuardrailError(PlmError):
     """A guardrail of the recipe stopped the build."""

@@ -89,11 +89,9 @@ def kept_documents(decided: Output, seed: int, held_out: float, for_training: bo
 
 
 def supply_of(decided: Output, seed: int, held_out: float) -> dict[str, int]:
-    """Tokens of one epoch by source: of the kept documents that are not held out."""
+    """Tokens of one epoch by source that has any: of the kept documents that are not held out."""
     kept = kept_documents(decided, seed, held_out, for_training=True)
-    found: dict[str, int] = dict(kept.group_by("source").agg(pl.col("token_count").sum()).iter_rows())
-    sources = pl.read_parquet(decided.path / "verdicts.parquet", columns=["source"])["source"].unique().sort()
-    return {source: found.get(source, 0) for source in sources}
+    return dict(kept.group_by("source").agg(pl.col("token_count").sum()).sort("source").iter_rows())
 
 
 @dataclass(frozen=True)

@@ -276,9 +276,11 @@ def load_recipe(name: str | Path) -> Recipe:
     if not isinstance(node, yaml.MappingNode):
         raise RecipeError(f"{path}: expected keys such as name, sources and phases; found no mapping.")
     _refuse_repeated_keys(path, node)
-    data = yaml.SafeLoader("")
     try:
-        recipe = Recipe.model_validate(data.construct_document(node))
+        recipe = Recipe.model_validate(yaml.SafeLoader("").construct_document(node))
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise RecipeError(f"{path}:{line}: {error.problem}; a recipe is plain data.") from error
     except ValidationError as error:
         raise RecipeError(_explain(path, node, error)) from error
     _check_references(path, node, recipe)
@@ -290,6 +292,8 @@ def _refuse_repeated_keys(path: Path, node: yaml.Node) -> None:
         seen: dict[str, int] = {}
         for key, value in node.value:
             line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                raise RecipeError(f"{path}:{line}: expected a name as the key, found a list or a mapping.")
             if key.value in seen:
                 raise RecipeError(f"{path}:{line}: the key {key.value!r} stands twice (line {seen[key.value]}).")
             seen[key.value] = line

@@ -28,8 +28,14 @@ def part_file(out: Path, partition: int, stem: str = "part") -> Path:
 
 
 def read_batches(path: Path, columns: Sequence[str], rows: int = 2048) -> Iterator[pl.DataFrame]:
-    """A document file in slices, so that memory is bounded by the slice and not by the file."""
+    """A document file in slices, so that memory is bounded by the slice and not by the file.
+
+    A file without rows gives one slice without rows, so that there always is one.
+    """
     with pq.ParquetFile(path) as file:
+        if file.metadata.num_rows == 0:
+            yield pl.read_parquet(path, columns=list(columns)).select(columns)
+            return
         for batch in file.iter_batches(batch_size=rows, columns=list(columns)):
             frame = pl.from_arrow(batch)
             assert isinstance(frame, pl.DataFrame)

@@ -36,8 +36,6 @@ class Measure(Step):
             self.measure(batch["text"]).insert_column(0, batch["id"])
             for batch in read_batches(self.documents.parts()[partition], ["id", "text"])
         ]
-        frame = pl.concat(frames) if frames else self.measure(pl.Series("text", [], dtype=pl.String)).insert_column(
-            0, pl.Series("id", [], dtype=pl.String)
-        )  # fmt: skip
+        frame = pl.concat(frames)
         write_parquet(frame, part_file(out, partition))
         return Counts(read=frame.height, kept=frame.height)

@@ -7,7 +7,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 import polars as pl
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
@@ -125,6 +124,6 @@ class Tokenise(Measure):
     def measure(self, texts: pl.Series) -> pl.DataFrame:
         tokenizer = load_tokenizer(self.tokenizer.path)
         end = tokenizer.token_to_id(END_OF_TEXT)
-        encoded = [np.array([*e.ids, end], dtype=np.int32) for e in tokenizer.encode_batch_fast(texts.to_list())]
+        encoded = [[*e.ids, end] for e in tokenizer.encode_batch_fast(texts.to_list())]
         tokens = pl.Series("tokens", encoded, dtype=pl.List(pl.Int32))
         return pl.DataFrame({"token_count": tokens.list.len().cast(pl.Int64), "tokens": tokens})

@@ -64,6 +64,8 @@ class Cluster(Step):
         for source in sorted(self.signatures):
             for part in self.signatures[source].parts():
                 for batch in read_batches(part, ["id", "signature"], rows=65_536):
+                    if batch.height == 0:
+                        continue
                     flat = batch["signature"].explode().to_numpy()
                     signature = flat.reshape(batch.height, -1).astype(np.uint32, copy=False)
                     stop = start + len(signature)

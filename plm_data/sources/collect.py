@@ -104,8 +104,7 @@ class Normalise(Step):
             frames.append(
                 kept.with_columns(content_hash(kept["text"]), bytes=pl.col("text").str.len_bytes().cast(pl.Int64))
             )
-        schema = {**{n: pl.String for n in (*_DOCUMENT.names, "content_hash")}, "bytes": pl.Int64}
-        documents = pl.concat(frames) if frames else pl.DataFrame(schema=schema)
+        documents = pl.concat(frames)
         write_parquet(documents, part_file(out, partition))
         dropped, quarantined = _write_rejected(out, partition, rejected)
         return Counts(read, documents.height, dropped, quarantined)

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from plm_data.errors import RecipeError
+from plm_data.errors import RecipeError, SourceError
 from plm_data.recipe import HuggingFaceSource
 from plm_data.sources.base import Raw, Rejected
 from plm_data.sources.python_env import UNKNOWN_LICENSE
@@ -41,7 +41,7 @@ class HuggingFaceReader:
         return self.spec.bytes
 
     def read(self, partition: int, partitions: int) -> Iterator[Raw | Rejected]:
-        for number, row in enumerate(self._stream()):
+        for number, row in enumerate(self._rows()):
             text = row.get(self.spec.text)
             name = self._row_name(row, text, number)
             if partition_of(document_id(self.name, name), partitions) != partition:
@@ -59,7 +59,22 @@ class HuggingFaceReader:
         identity = row.get(self.spec.id)
         return f"row {number} without {self.spec.id}" if identity is None else str(identity)
 
-    def _stream(self) -> Any:
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        """The rows; whatever keeps ``datasets`` from giving them becomes one error that names the source."""
+        # An empty file holds no rows, but the loaders stumble over it.
+        files = [str(file) for file in self._files if file.stat().st_size]
+        if self._files and not files:
+            return
+        try:
+            yield from self._stream(files)
+        except Exception as error:
+            where = f"one of {', '.join(files)}" if files else f"{self.spec.path} at {self.spec.revision}"
+            raise SourceError(
+                f"sources.{self.name}: {where} cannot be read through datasets' {self.spec.path!r}: "
+                f"{type(error).__name__}: {error}. Mend the file, or take it out of data_files."
+            ) from error
+
+    def _stream(self, files: list[str]) -> Any:
         import datasets
 
         return datasets.load_dataset(
@@ -67,6 +82,6 @@ class HuggingFaceReader:
             self.spec.config,
             split=self.spec.split,
             revision=self.spec.revision,
-            data_files=[str(file) for file in self._files] or None,
+            data_files=files or None,
             streaming=True,
         )

@@ -42,6 +42,9 @@ CASES = {
     "unknown reader": ("reader: package-readmes", "reader: readmes", ["readmes", "package-readmes"]),
     "negative budget": ("tokens: 40K", "tokens: -40", ["phases.phase1.tokens"]),
     "not yaml": ("seed: 7", "seed: [7", ["not valid YAML", "broken.yaml:"]),
+    "a tag": ("seed: 7", "seed: !!python/object:os.system 7", ["broken.yaml:2", "a recipe is plain data"]),
+    "a list as key": ("seed: 7", "? [a]\n: 7\nseed: 7", ["broken.yaml:2", "expected a name as the key"]),
+    "nothing": ("phases:\n", "phases: null\nx:\n", ["phases", "unknown key 'x'"]),
     "override of nothing": ("    docs: {repetition", "    dox: {repetition", ["curate.domains", "'dox'"]),
     "banding": ("  guardrails:", "  dedup: {bands: 20}\n  guardrails:", ["bands and rows go together"]),
 }  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from plm_data.engine import run_steps
-from plm_data.errors import RecipeError
+from plm_data.errors import RecipeError, SourceError
 from plm_data.recipe import HuggingFaceSource
 from plm_data.sources.collect import Collect, Normalise
 from plm_data.sources.huggingface import HuggingFaceReader
@@ -87,3 +87,16 @@ def test_a_hub_dataset_must_be_pinned() -> None:
     with pytest.raises(ValidationError, match="needs its revision"):
         spec(path="some/dataset")
     assert spec(path="some/dataset", revision="0" * 40).revision == "0" * 40
+
+
+def test_a_file_that_is_not_what_it_says_is_one_error_naming_it(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"id": "a", "text": "x"}\nnot json\n', encoding="utf-8")
+    with pytest.raises(SourceError, match=r"sources\.web: one of .*rows\.jsonl cannot be read .*Mend the file"):
+        list(HuggingFaceReader("web", spec(data_files=[str(path)])).read(0, 1))
+
+
+def test_an_empty_file_holds_no_rows(tmp_path: Path, rows: Path) -> None:
+    (tmp_path / "empty.jsonl").write_text("")
+    assert list(HuggingFaceReader("web", spec(data_files=[str(tmp_path / "empty.jsonl")])).read(0, 1)) == []
+    assert len(list(HuggingFaceReader("web", spec(data_files=[str(tmp_path / "*.jsonl")])).read(0, 1))) == 6
