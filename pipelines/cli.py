@@ -34,7 +34,7 @@ def cli() -> None:
     """
 
 
-def _open(recipe: str, home: Path | None, workers: int | None) -> Build:
+def _open(recipe: str, home: Path | None, workers: int | None, training: bool = False) -> Build:
     from pipelines.stages import open_build
 
     start = time.monotonic()
@@ -42,7 +42,7 @@ def _open(recipe: str, home: Path | None, workers: int | None) -> Build:
     def say(line: str) -> None:
         click.echo(f"{time.monotonic() - start:7.1f} s  {line}")
 
-    return open_build(recipe, home, workers, progress=sys.stderr.isatty(), say=say)
+    return open_build(recipe, home, workers, progress=sys.stderr.isatty(), say=say, training=training)
 
 
 def _print_report(facts: dict[str, Any], most_rules: int | None = None) -> None:
@@ -84,7 +84,7 @@ def report(recipe: str, open_page: bool, home: Path | None) -> None:
     from pipelines.stages import relative
     from plm_data.build import default_home
     from plm_data.errors import PlmError
-    from plm_data.recipe import load_recipe
+    from plm_data.recipe_file import load_recipe
     from plm_data.report.facts import recipe_digest
 
     loaded = load_recipe(recipe)
@@ -92,9 +92,13 @@ def report(recipe: str, open_page: bool, home: Path | None) -> None:
     page, data = folder / "report.html", folder / "report.json"
     if not (page.is_file() and data.is_file()):
         raise PlmError(f"{page}: there is no report yet; run `plm build {recipe}` first.")
-    facts = json.loads(data.read_text(encoding="utf-8"))
-    _print_report(facts)
-    if facts["recipe_digest"] != recipe_digest(loaded):
+    try:
+        facts = json.loads(data.read_text(encoding="utf-8"))
+        changed = facts["recipe_digest"] != recipe_digest(loaded)
+        _print_report(facts)
+    except (ValueError, KeyError, TypeError) as error:
+        raise PlmError(f"{data}: not a report of this version ({error!r}); run `plm build {recipe}` again.") from error
+    if changed:
         click.secho(f"! the recipe has changed since this report; run `plm build {recipe}` again", fg="red")
     click.echo(f"report: {relative(page)}")
     if open_page:
@@ -110,7 +114,7 @@ def train(recipe: str, home: Path | None, workers: int | None) -> None:
 
     An interrupted run goes on from its newest checkpoint; a finished one is only looked up.
     """
-    made = _open(recipe, home, workers)
+    made = _open(recipe, home, workers, training=True)
     _print_training(made, _train(made))
 
 
@@ -156,7 +160,7 @@ def sample(
     """Print text of the trained model."""
     from pipelines.stages import samples
     from plm_data.build import default_home
-    from plm_data.recipe import load_recipe
+    from plm_data.recipe_file import load_recipe
 
     loaded = load_recipe(recipe)
     asked = prompts or (loaded.train.sample_prompts if loaded.train else ()) or ("",)
@@ -177,7 +181,7 @@ def reproduce(recipe: str, home: Path | None, workers: int | None) -> None:
     """
     from pipelines.stages import build_phases, relative, samples
 
-    made = _open(recipe, home, workers)
+    made = _open(recipe, home, workers, training=True)
     path, facts = build_phases(made)
     summary = _train(made)
     prompts = made.recipe.train.sample_prompts if made.recipe.train else ()

@@ -21,20 +21,18 @@ from pipelines import errors
 from pipelines.stages import open_build, samples
 from pipelines.stages import train as train_model
 from plm_data.build import Build
-from plm_data.errors import PlmError
+from plm_data.errors import SourceError
 from plm_data.report.page import write_report
 
 errors.install()
 
 
 def _may_pass(_task: Any, _run: Any, state: Any) -> bool:
-    """Retry what may pass by itself (a dropped connection, a full pipe), never an error of the recipe or the data."""
+    """Retry what may pass by itself (a dropped connection, a full disk), not what a person must mend."""
     try:
         state.result()
-    except PlmError:
-        return False
-    except Exception:
-        return True
+    except Exception as error:
+        return isinstance(error, (OSError, SourceError)) or isinstance(error.__cause__, OSError)
     return False
 
 
@@ -63,9 +61,9 @@ class _Progress:
         return result
 
 
-def _opened(recipe: str, home: str | None, workers: int | None) -> Build:
+def _opened(recipe: str, home: str | None, workers: int | None, training: bool = False) -> Build:
     logger = get_run_logger()
-    return open_build(recipe, Path(home) if home else None, workers, progress=False, say=logger.info)
+    return open_build(recipe, Path(home) if home else None, workers, progress=False, say=logger.info, training=training)
 
 
 def _curate(build: Build, progress: _Progress) -> None:
@@ -137,7 +135,7 @@ def build_phase(
 @flow(name="train", flow_run_name="{recipe}-train")
 def train(recipe: str = "nano", home: str | None = None, workers: int | None = None) -> dict[str, Any]:
     """Build what is missing of a recipe's phases and train its model through them."""
-    build = _opened(recipe, home, workers)
+    build = _opened(recipe, home, workers, training=True)
     progress = _Progress(f"{_key(build)}-train-progress", _CURATE_STEPS + _PHASE_STEPS * len(build.recipe.phases) + 2)
     return _train(build, progress)
 
@@ -161,7 +159,7 @@ def _train(build: Build, progress: _Progress) -> dict[str, Any]:
 @flow(name="reproduce", flow_run_name="{recipe}-reproduce")
 def reproduce(recipe: str = "nano", home: str | None = None, workers: int | None = None) -> dict[str, Any]:
     """All of a recipe: every phase, the report, the model, and samples of its text."""
-    build = _opened(recipe, home, workers)
+    build = _opened(recipe, home, workers, training=True)
     steps = _CURATE_STEPS + _PHASE_STEPS * len(build.recipe.phases) + 3
     progress = _Progress(f"{_key(build)}-reproduce-progress", steps)
     summary = _train(build, progress)

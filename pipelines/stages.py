@@ -12,9 +12,10 @@ from typing import Any
 
 from plm_data.build import HELD_OUT, Build, default_home
 from plm_data.errors import PlmError, RecipeError
-from plm_data.recipe import load_recipe
+from plm_data.recipe import ModelSpec, Recipe, TrainSpec
+from plm_data.recipe_file import load_recipe
 from plm_data.report.page import write_report
-from plm_data.store import code_version, digest
+from plm_data.store import code_version, digest, locked
 from trainer.config import ModelConfig, PhaseData, TrainConfig
 from trainer.pretrain import pretrain
 
@@ -28,11 +29,27 @@ def open_build(
     workers: int | None = None,
     progress: bool = False,
     say: Callable[[str], None] = lambda _: None,
+    training: bool = False,
 ) -> Build:
-    """The build of a recipe, checked: raises ``RecipeError`` before any work if it cannot be."""
+    """The build of a recipe, checked: raises ``RecipeError`` before any work if it, or its training, cannot be."""
     build = Build(load_recipe(recipe), home or default_home(), workers, progress, say)
     build.check()
+    if training:
+        check_training(build.recipe)
     return build
+
+
+def check_training(recipe: Recipe) -> tuple[ModelSpec, TrainSpec]:
+    """The sections that training needs; raises ``RecipeError`` if they are missing or do not fit each other."""
+    if recipe.model is None or recipe.train is None:
+        missing = "model" if recipe.model is None else "train"
+        raise RecipeError(f"recipe {recipe.name} has no {missing!r} section, so there is nothing to train; add one.")
+    if recipe.train.sequence_length > recipe.model.max_position_embeddings:
+        raise RecipeError(
+            f"recipe {recipe.name}: train.sequence_length is {recipe.train.sequence_length}, more than "
+            f"model.max_position_embeddings = {recipe.model.max_position_embeddings}."
+        )
+    return recipe.model, recipe.train
 
 
 def build_phases(build: Build, phases: Sequence[str] = ()) -> tuple[Path, dict[str, Any]]:
@@ -51,26 +68,19 @@ def train(build: Build, progress: bool = True, say: Callable[[str], None] = lamb
     meets its checkpoints.
     """
     recipe = build.recipe
-    if recipe.model is None or recipe.train is None:
-        missing = "model" if recipe.model is None else "train"
-        raise RecipeError(f"recipe {recipe.name} has no {missing!r} section, so there is nothing to train; add one.")
-    if recipe.train.sequence_length > recipe.model.max_position_embeddings:
-        raise RecipeError(
-            f"recipe {recipe.name}: train.sequence_length is {recipe.train.sequence_length}, more than "
-            f"model.max_position_embeddings = {recipe.model.max_position_embeddings}."
-        )
+    model_spec, train_spec = check_training(recipe)
     shards = {phase: build.shards(phase) for phase in recipe.phases}
     held_out = build.held_out()
     vocab_size = _vocab_size(build)
-    model = ModelConfig(vocab_size=vocab_size, **recipe.model.model_dump())
-    settings = recipe.train.model_dump(exclude={"sample_prompts"})
+    model = ModelConfig(vocab_size=vocab_size, **model_spec.model_dump())
+    settings = train_spec.model_dump(exclude={"sample_prompts"})
     config = TrainConfig(**settings, seed=recipe.seed)
     key = digest(
         {
             "shards": {phase: output.key for phase, output in shards.items()},
             "held_out": held_out.key if held_out else None,
-            "model": recipe.model.model_dump(mode="json"),
-            "train": recipe.train.model_dump(mode="json", exclude=_HARMLESS),
+            "model": model_spec.model_dump(mode="json"),
+            "train": train_spec.model_dump(mode="json", exclude=_HARMLESS),
             "seed": recipe.seed,
             "trainer": code_version("trainer.pretrain"),
         }
@@ -81,7 +91,8 @@ def train(build: Build, progress: bool = True, say: Callable[[str], None] = lamb
         PhaseData(name=name, segment=recipe.phases[name].segment, folder=output.path) for name, output in shards.items()
     ]
     measured = PhaseData(name=HELD_OUT, segment=HELD_OUT, folder=held_out.path) if held_out else None
-    summary = pretrain(model, config, phases, build.tokenizer.path, out, progress, measured, say)
+    with locked(out / ".lock"):
+        summary = pretrain(model, config, phases, build.tokenizer.path, out, progress, measured, say)
     build.show(out, "model")
     return summary
 

@@ -27,7 +27,7 @@ from plm_data.shards import WriteShards
 from plm_data.sources import make_reader
 from plm_data.sources.base import Reader
 from plm_data.sources.collect import Collect, Normalise
-from plm_data.store import Output, Store, file_sha256
+from plm_data.store import Output, Store, file_sha256, temporary_name
 
 # FineWeb's, for a recipe that names neither bands and rows nor a threshold.
 _DEFAULT_BANDS, _DEFAULT_ROWS = 14, 8
@@ -81,6 +81,12 @@ class Build:
         if phase is not None and phase not in self.recipe.phases:
             raise RecipeError(
                 f"recipe {self.recipe.name} has no phase {phase!r}; its phases are {', '.join(self.recipe.phases)}."
+            )
+        bands, rows = self.banding
+        if bands * rows > self.recipe.curate.dedup.permutations:
+            raise RecipeError(
+                f"curate.dedup: {bands} bands x {rows} rows need {bands * rows} permutations, but there are "
+                f"{self.recipe.curate.dedup.permutations}; set bands and rows, or threshold."
             )
         ratio = self.recipe.tokenizer.min_bytes_per_token
         bounds = {name: reader.size_bound() for name, reader in self.readers.items()}
@@ -147,14 +153,14 @@ class Build:
         """Bands and rows: the recipe's, or datasketch's optimum for its threshold."""
         dedup = self.recipe.curate.dedup
         if dedup.threshold is not None:
-            return bands_and_rows(dedup.threshold, dedup.permutations)
-        bands, rows = dedup.bands or _DEFAULT_BANDS, dedup.rows or _DEFAULT_ROWS
-        if bands * rows > dedup.permutations:
-            raise RecipeError(
-                f"curate.dedup: {bands} bands x {rows} rows need {bands * rows} permutations, but there are "
-                f"{dedup.permutations}; set bands and rows, or threshold."
-            )
-        return bands, rows
+            try:
+                return bands_and_rows(dedup.threshold, dedup.permutations)
+            except ValueError as error:
+                raise RecipeError(
+                    f"curate.dedup: no banding of {dedup.permutations} permutations serves the threshold "
+                    f"{dedup.threshold:g} ({error}); raise permutations, or lower threshold."
+                ) from error
+        return dedup.bands or _DEFAULT_BANDS, dedup.rows or _DEFAULT_ROWS
 
     @cached_property
     def clusters(self) -> Output:
@@ -254,7 +260,8 @@ class Build:
     def show(self, target: Path, name: str) -> None:
         """Point ``FOLDER/NAME`` at a step's output, by a relative link that is replaced whole."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        link, temporary = self.folder / name, self.folder / f".{name}.tmp"
+        link = self.folder / name
+        temporary = temporary_name(link)
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(os.path.relpath(target, self.folder))
         os.replace(temporary, link)

@@ -90,7 +90,11 @@ class Decide(Step):
             "id", "source", "domain", "name", "license", "verdict", "reason", "winner", "token_count", "bytes",
             "content_hash", "near_cluster", "near_cluster_size", "detected_language",
         ).sort("source", "id")  # fmt: skip
-        for name, frame in (("ledger", ledger), ("verdicts", verdicts), ("rejected", rejected.sort("source", "id"))):
+        for name, frame in (
+            ("ledger", ledger),
+            ("verdicts", verdicts),
+            ("rejected", rejected.sort("source", "id", "rule", "name", "detail")),
+        ):
             write_parquet(frame, out / f"{name}.parquet")
         quarantined = rejected.filter(pl.col("verdict") == "quarantined").height
         return Counts(

@@ -25,7 +25,9 @@ from plm_data.text.hashing import rank_hash
 
 def quotas(phase: PhaseSpec) -> dict[str, int]:
     """Tokens of each source in a phase; they sum to the budget exactly (largest remainders)."""
-    exact = {name: Fraction(str(share)) * phase.tokens for name, share in phase.mix.items()}
+    # Weights may miss 1 by a rounding error, which a large budget would make into tokens.
+    weights = {name: Fraction(str(share)) for name, share in phase.mix.items()}
+    exact = {name: weight / sum(weights.values()) * phase.tokens for name, weight in weights.items()}
     whole = {name: int(value) for name, value in exact.items()}
     by_remainder = sorted(exact, key=lambda name: (whole[name] - exact[name], name))
     for name in by_remainder[: phase.tokens - sum(whole.values())]:

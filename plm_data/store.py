@@ -14,8 +14,9 @@ import importlib.util
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib import metadata
@@ -25,7 +26,9 @@ from typing import Any
 from plm_data.errors import StoreError
 
 # A change of one of these may change the bytes of an output, so their versions are part of every key.
-_SHAPING_LIBRARIES = ("polars", "pyarrow", "numpy", "tokenizers", "fasttext", "datasketch", "xxhash")
+_SHAPING_LIBRARIES = (
+    "polars", "pyarrow", "numpy", "numba", "tokenizers", "fasttext", "datasketch", "datasets", "xxhash",
+)  # fmt: skip
 
 
 def digest(value: Any) -> str:
@@ -38,9 +41,23 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def temporary_name(path: Path) -> Path:
+    """Where a file is written before it is renamed: beside it, and this process's own."""
+    return path.with_name(f"{path.name}.{os.getpid()}.tmp")
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Hold a lock file; a second process waits. The kernel frees the lock of a killed process."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON whole or not at all; the same value always gives the same bytes."""
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = temporary_name(path)
     temporary.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(temporary, path)
 
@@ -120,9 +137,9 @@ class Store:
         files = {
             str(file.relative_to(partial)): {"bytes": file.stat().st_size, "sha256": file_sha256(file)}
             for file in sorted(partial.rglob("*"))
-            if file.is_file() and not file.name.endswith((".done.json", ".tmp"))
+            if file.is_file() and not file.name.endswith((".done.json", ".tmp")) and file.name != "_step.json"
         }
-        for leftover in [*partial.rglob("*.done.json"), *partial.rglob("*.tmp")]:
+        for leftover in partial.rglob("*.tmp"):
             leftover.unlink()
         write_json(
             partial / "_step.json",
@@ -131,20 +148,21 @@ class Store:
         if folder.exists():
             shutil.rmtree(folder)
         os.rename(partial, folder)
+        # Last: with its markers a build that is killed before the rename has nothing to do again.
+        for marker in folder.rglob("*.done.json"):
+            marker.unlink()
         return Output(step, key, folder, counts, reused=False)
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """One build at a time writes to a home; a second waits. The kernel frees the lock of a killed process."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / ".lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+    def lock(self) -> AbstractContextManager[None]:
+        """One build at a time writes to a home; a second waits."""
+        return locked(self.root / ".lock")
 
 
 @lru_cache
 def library_versions() -> dict[str, str]:
-    return {name: metadata.version(name) for name in _SHAPING_LIBRARIES}
+    """Versions that are part of every key: of the libraries, and of Python, whose ``ast`` reads the docstrings."""
+    python = ".".join(map(str, sys.version_info[:2]))
+    return {"python": python, **{name: metadata.version(name) for name in _SHAPING_LIBRARIES}}
 
 
 @lru_cache

@@ -10,12 +10,14 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from plm_data.store import temporary_name
+
 
 def write_parquet(table: pa.Table | pl.DataFrame, path: Path, row_group_rows: int | None = None) -> None:
     """Write a Parquet file (zstd) whole or not at all; the same table always gives the same bytes."""
     if isinstance(table, pl.DataFrame):
         table = table.to_arrow(compat_level=pl.CompatLevel.oldest())
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = temporary_name(path)
     pq.write_table(
         table.replace_schema_metadata(None), temporary, compression="zstd", compression_level=3,
         row_group_size=row_group_rows, store_schema=False,

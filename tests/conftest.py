@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from plm_data.build import Build
-from plm_data.recipe import load_recipe
+from plm_data.recipe_file import load_recipe
+
+# No test is timed; and what CI runs is the same each time.
+settings.register_profile("plm", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("plm")
 
 SMALL = """\
 name: small

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from plm_data.build import Build
-from plm_data.recipe import load_recipe
+from plm_data.recipe_file import load_recipe
 from tests.conftest import SMALL
 
 COMMAND = [sys.executable, "-m", "pipelines.cli", "build"]

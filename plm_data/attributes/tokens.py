@@ -63,7 +63,7 @@ class TrainTokenizer(Step):
         index = pl.read_parquet(documents.parts(), columns=["id", "content_hash", "bytes"])
         ranks = [rank_hash(self.seed, "tokenizer", value) for value in index["content_hash"]]
         order = index.with_columns(rank=pl.Series(ranks, dtype=pl.UInt64)).unique("content_hash").sort("rank", "id")
-        chosen = order.filter(pl.col("bytes").cum_sum() <= budget).select("id", "rank")
+        chosen = order.filter(pl.col("bytes").cum_sum() - pl.col("bytes") < budget).select("id", "rank")
         texts = pl.concat(
             batch.join(chosen, on="id", how="inner")
             for part in documents.parts()

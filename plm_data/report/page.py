@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from plm_data.build import Build
 from plm_data.report.facts import gather
-from plm_data.store import write_json
+from plm_data.store import temporary_name, write_json
 
 # Okabe and Ito's palette: eight colours that people with colour-blindness can tell apart.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#8c8c8c")
@@ -23,7 +23,7 @@ def write_report(build: Build) -> tuple[Path, dict[str, Any]]:
     build.folder.mkdir(parents=True, exist_ok=True)
     write_json(build.folder / "report.json", facts)
     path = build.folder / "report.html"
-    temporary = path.with_suffix(".tmp")
+    temporary = temporary_name(path)
     temporary.write_text(render(facts), encoding="utf-8")
     os.replace(temporary, path)
     return path, facts

@@ -12,7 +12,7 @@ from rich.text import Text
 def print_report(facts: dict[str, Any], console: Console, most_rules: int | None = None) -> None:
     """Print the main tables of the facts, with at most ``most_rules`` rules, the costliest.
 
-    Names from the corpus are printed as plain text, never as markup.
+    Problems and notes are printed as plain text, never as markup; names in a recipe cannot hold any.
     """
     mix = Table(title=f"{facts['recipe']}: tokens by phase and source", title_justify="left")
     for name, justify in (("phase", "left"), ("source", "left"), ("domain", "left"), ("planned", "right"),

@@ -12,7 +12,8 @@ import pyarrow as pa
 from plm_data.engine import Step
 from plm_data.recipe import SourceSpec
 from plm_data.sources import make_reader
-from plm_data.sources.base import Raw, Rejected
+from plm_data.sources.base import Rejected
+from plm_data.sources.python_env import UNKNOWN_LICENSE
 from plm_data.store import Counts, Output
 from plm_data.tables import part_file, read_batches, write_parquet
 from plm_data.text.hashing import document_id
@@ -35,7 +36,7 @@ def _write_rejected(out: Path, partition: int, rows: list[dict[str, str]]) -> tu
 
 @dataclass(frozen=True)
 class Collect(Step):
-    """Read one source. A second document of the same name is quarantined; a name must be text's own."""
+    """Read one source. Of documents with one name but other texts, all but one are quarantined."""
 
     name: ClassVar[str] = "collect"
     source: str
@@ -54,13 +55,21 @@ class Collect(Step):
         for item in make_reader(self.source, self.spec).read(partition, self.pieces):
             read += 1
             identity = document_id(self.source, item.name)
-            if isinstance(item, Raw) and identity in documents:
-                item = Rejected(item.name, "quarantined", "repeated-name", "a document of this name came before")
             if isinstance(item, Rejected):
                 rejected.append({"id": identity, **vars(item)})
+                continue
+            text = item.text.encode("utf-8", "replace").decode("utf-8")
+            license_name = self.spec.license if item.license == UNKNOWN_LICENSE else item.license
+            row = {"id": identity, "name": item.name, "text": text, "license": license_name}
+            if (other := documents.get(identity)) is None:
+                documents[identity] = row
+            elif other["text"] == text:
+                rejected.append({"id": identity, **vars(Rejected(item.name, "dropped", "repeated", "the same text"))})
             else:
-                text = item.text.encode("utf-8", "replace").decode("utf-8")
-                documents[identity] = {"id": identity, "name": item.name, "text": text, "license": item.license}
+                # The smaller text stays, so that the order of the rows does not decide.
+                documents[identity] = min(other, row, key=lambda each: each["text"])
+                reason = Rejected(item.name, "quarantined", "repeated-name", "another text under a name that is taken")
+                rejected.append({"id": identity, **vars(reason)})
         table = pa.Table.from_pylist([documents[key] for key in sorted(documents)], schema=_DOCUMENT)
         write_parquet(table, part_file(out, partition))
         dropped, quarantined = _write_rejected(out, partition, rejected)

@@ -24,7 +24,8 @@ class HuggingFaceReader:
 
     @cached_property
     def _files(self) -> list[Path]:
-        files = sorted({Path(found) for pattern in self.spec.data_files for found in glob.glob(pattern)})
+        found = {Path(match) for pattern in self.spec.data_files for match in glob.glob(pattern)}
+        files = sorted(path for path in found if path.is_file())
         if self.spec.data_files and not files:
             raise RecipeError(
                 f"sources.{self.name}.data_files: no file matches {', '.join(self.spec.data_files)} "
@@ -33,17 +34,20 @@ class HuggingFaceReader:
         return files
 
     def fingerprint(self) -> str:
-        contents = [file_sha256(file) for file in self._files]
+        try:
+            contents = [file_sha256(file) for file in self._files]
+        except OSError as error:
+            raise RecipeError(f"sources.{self.name}.data_files: {error.filename} cannot be read: {error}.") from error
         return digest([self.spec.path, self.spec.config, self.spec.split, self.spec.revision, contents])
 
     def size_bound(self) -> int | None:
         """The declared size. A file's own size bounds nothing: it may be compressed."""
-        return self.spec.bytes
+        return self.spec.bytes if self._files or not self.spec.data_files else 0
 
     def read(self, partition: int, partitions: int) -> Iterator[Raw | Rejected]:
-        for number, row in enumerate(self._rows()):
+        for row in self._rows():
             text = row.get(self.spec.text)
-            name = self._row_name(row, text, number)
+            name = self._row_name(row, text)
             if partition_of(document_id(self.name, name), partitions) != partition:
                 continue
             if not isinstance(text, str):
@@ -53,11 +57,10 @@ class HuggingFaceReader:
             license_name = row.get(self.spec.license_column) if self.spec.license_column else self.spec.license
             yield Raw(name, text, str(license_name or UNKNOWN_LICENSE))
 
-    def _row_name(self, row: dict[str, Any], text: Any, number: int) -> str:
-        if self.spec.id is None:
-            return digest(text)
-        identity = row.get(self.spec.id)
-        return f"row {number} without {self.spec.id}" if identity is None else str(identity)
+    def _row_name(self, row: dict[str, Any], text: Any) -> str:
+        """The row's id; without one, the hash of its text, wherever the row lies."""
+        identity = row.get(self.spec.id) if self.spec.id else None
+        return digest(str(text)) if identity is None else str(identity)
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         """The rows; whatever keeps ``datasets`` from giving them becomes one error that names the source."""

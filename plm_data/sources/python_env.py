@@ -146,7 +146,7 @@ def _stdlib_files() -> Iterator[PythonFile]:
         for name in names:
             path = Path(folder, name)
             inside = path.relative_to(root).as_posix()
-            if name.endswith(".py") and not is_test(inside) and not _MACHINE_FILE.match(name):
+            if name.endswith(".py") and not is_test(inside) and not _MACHINE_FILE.match(name) and path.is_file():
                 yield PythonFile(f"{STDLIB}/{inside}", str(path), STDLIB, "PSF-2.0", path.stat().st_size)
 
 

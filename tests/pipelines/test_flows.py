@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from prefect import Flow
@@ -12,9 +13,9 @@ from prefect.client.orchestration import get_client
 from prefect.testing.utilities import prefect_test_harness
 
 from pipelines.deployments import deployments
-from pipelines.flows import build_phase
+from pipelines.flows import _may_pass, build_phase
 from plm_data.build import Build
-from plm_data.errors import RecipeError
+from plm_data.errors import RecipeError, SourceError, StoreError
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -44,6 +45,24 @@ def test_build_phase_makes_shards_a_report_and_its_artifacts(small_recipe: Path,
 def test_a_bad_phase_fails_the_run_with_its_message(small_recipe: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="no phase 'phase7'"):
         build_phase(recipe=str(small_recipe), phase="phase7", home=str(tmp_path))
+
+
+def test_what_is_retried_and_what_is_not() -> None:
+    def failing(error: Exception, cause: Exception | None = None) -> SimpleNamespace:
+        def result() -> None:
+            raise error from cause
+
+        return SimpleNamespace(result=result)
+
+    for error, cause, retried in (
+        (ConnectionResetError("dropped"), None, True),
+        (SourceError("unreachable"), None, True),
+        (StoreError("step failed"), OSError("disk full"), True),
+        (StoreError("rows were lost"), None, False),
+        (RecipeError("weights"), None, False),
+        (ValueError("a defect"), None, False),
+    ):
+        assert _may_pass(None, None, failing(error, cause)) is retried, error
 
 
 def test_every_deployment_that_the_readme_names_is_served() -> None:

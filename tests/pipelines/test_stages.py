@@ -13,7 +13,7 @@ from pipelines import cli
 from pipelines.stages import open_build, train
 from plm_data.build import Build
 from plm_data.errors import PlmError, RecipeError
-from plm_data.recipe import load_recipe
+from plm_data.recipe_file import load_recipe
 from tests.conftest import SMALL
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from plm_data.build import Build
 from plm_data.errors import GuardrailError, RecipeError
-from plm_data.recipe import load_recipe
+from plm_data.recipe_file import load_recipe
 from plm_data.report.page import write_report
 
 RECIPE = """\

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from pipelines import cli
 from plm_data.errors import RecipeError
-from plm_data.recipe import find_recipe, load_recipe, parse_count, thresholds
+from plm_data.recipe import parse_count, thresholds
+from plm_data.recipe_file import find_recipe, load_recipe
 from plm_data.rules import RULE_SETS
 from tests.conftest import SMALL
 
@@ -45,6 +46,11 @@ CASES = {
     "a tag": ("seed: 7", "seed: !!python/object:os.system 7", ["broken.yaml:2", "a recipe is plain data"]),
     "a list as key": ("seed: 7", "? [a]\n: 7\nseed: 7", ["broken.yaml:2", "expected a name as the key"]),
     "nothing": ("phases:\n", "phases: null\nx:\n", ["phases", "unknown key 'x'"]),
+    "no such day": ("seed: 7", "seed: 7\ndescription: 2020-13-45", ["month must be in 1..12"]),
+    "itself": ("seed: 7", "seed: 7\ndescription: &a [*a]", ["a recipe is plain data"]),
+    "no number": ("min_words: 20", "min_words: .nan", ["finite number"]),
+    "infinite": ("seed: 7", "seed: 7\nmax_epochs: .inf", ["max_epochs", "finite number"]),
+    "reserved name": ("name: small", "name: store", ["broken.yaml:1", "'store'"]),
     "override of nothing": ("    docs: {repetition", "    dox: {repetition", ["curate.domains", "'dox'"]),
     "banding": ("  guardrails:", "  dedup: {bands: 20}\n  guardrails:", ["bands and rows go together"]),
 }  # fmt: skip
@@ -66,6 +72,8 @@ def test_a_wrong_recipe_is_refused_with_its_line(tmp_path: Path, old: str, new: 
         ("python-docs: 0.2, worked-maths: 0.2}}", "python-docs: 0.3, worked-maths: 0.2}}", "sum to 1.1"),
         ("mix: {python-code: 0.6, python-docs: 0.2", "mix: {python-code: 0.6, docs: 0.2", "'docs'"),
         ("tokens: 40K", "tokens: 40M", "largest feasible budget"),
+        ("  guardrails:", "  dedup: {permutations: 64}\n  guardrails:", "need 112 permutations"),
+        ("  guardrails:", "  dedup: {threshold: 0.99}\n  guardrails:", "no banding of 112 permutations"),
         ("packages: [click, tqdm, jinja2]}\n  python-docs", "packages: [no-such-thing]}\n  python-docs", "not installed"),
     ],
 )  # fmt: skip

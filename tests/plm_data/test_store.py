@@ -31,6 +31,17 @@ def test_an_output_is_found_only_after_its_commit(tmp_path: Path) -> None:
     assert [path.name for path in sorted(found.path.iterdir())] == ["_step.json", "part-00000.parquet"]
 
 
+def test_a_commit_that_was_killed_before_its_rename_is_done_again(tmp_path: Path) -> None:
+    store, key = Store(tmp_path), "k" * 64
+    store.partial("step", key).mkdir(parents=True)
+    (store.partial("step", key) / "a.parquet").write_bytes(b"abc")
+    (store.partial("step", key) / "_step.json").write_text("of the killed build")
+    (store.partial("step", key) / "a.parquet.77.tmp").write_text("half")
+    store.commit("step", key, {}, Counts())
+    found = store.find("step", key)
+    assert found and sorted(path.name for path in found.path.iterdir()) == ["_step.json", "a.parquet"]
+
+
 def test_a_file_that_changed_its_size_or_went_is_named(tmp_path: Path) -> None:
     store, key = Store(tmp_path), "k" * 64
     store.partial("step", key).mkdir(parents=True)

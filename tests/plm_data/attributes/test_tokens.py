@@ -38,7 +38,7 @@ def test_transformers_loads_it_with_the_chat_template(folder: Path) -> None:
     assert loaded("def f(x):")["input_ids"] == load_tokenizer(folder).encode("def f(x):").ids
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(text=st.text(alphabet=st.characters(exclude_categories=("Cs",)), max_size=80))
 def test_every_nfc_text_comes_back(small_build: Build, text: str) -> None:
     import unicodedata

@@ -18,7 +18,7 @@ from plm_data.store import Counts, Output, Store
 from plm_data.tables import part_file, write_parquet
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.lists(st.integers(0, 6), min_size=12, max_size=12), min_size=1, max_size=4))
 def test_components_are_those_of_the_graph(bands: list[list[int]]) -> None:
     components, graph = Components(12), networkx.Graph()

@@ -14,7 +14,7 @@ from plm_data.dedup.minhash import SCHEME, band_keys, bands_and_rows, has_words,
 TEXTS = pl.Series(["one two three four five six seven", "", "a b", "...", "Ein schöner Tag im Mai, 25 Grad " * 3])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.text(alphabet="ab cß床1 ", max_size=60), min_size=1, max_size=5))
 def test_signatures_are_those_of_datasketch(texts: list[str]) -> None:
     series = pl.Series(texts, dtype=pl.String)

@@ -59,7 +59,7 @@ def test_every_steps_rows_are_conserved_and_chained(facts: dict[str, Any]) -> No
 
 
 def test_a_phase_that_is_not_built_is_said_so(small_recipe: Path, tmp_path: Path) -> None:
-    from plm_data.recipe import load_recipe
+    from plm_data.recipe_file import load_recipe
 
     build = Build(load_recipe(small_recipe), tmp_path, workers=1)
     build.shards("phase2")

@@ -55,7 +55,7 @@ def test_bad_rows_are_quarantined_each_with_its_reason(rows: Path, tmp_path: Pat
     documents = run_steps(store, [Normalise(collected=collected)], "normalise")[0]
     assert documents.counts == Counts(read=4, kept=2, dropped=0, quarantined=2)
     kept = pl.read_parquet(documents.parts()).sort("name").select("name", "text", "license").rows()
-    assert kept == [("a", "first", "MIT"), ("c", "third", "NOASSERTION")]
+    assert kept == [("a", "again", "MIT"), ("c", "third", "CC0-1.0")]
     refused = pl.concat(pl.read_parquet(part) for o in (collected, documents) for part in o.parts("rejected"))
     assert sorted(refused.select("name", "reason").rows()) == [
         ("a", "repeated-name"), ("b", "no-text"), ("d", "empty"), ("e", "broken-encoding"),
@@ -71,6 +71,14 @@ def test_ids_do_not_depend_on_how_rows_lie_in_files(rows: Path, tmp_path: Path) 
         item.name for item in HuggingFaceReader("web", spec(data_files=[str(tmp_path / "part-*.jsonl")])).read(0, 1)
     }
     assert whole == split == {"a", "b", "c", "d", "e"}
+
+
+def test_a_copy_under_the_same_name_is_dropped_and_no_reason_for_alarm(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "same"}\n' * 3 + '{"text": "other"}\n{"text": 3}\n', encoding="utf-8")
+    source = spec(data_files=[str(path)], id=None)
+    collect = Collect(source="web", spec=source, fingerprint="x", pieces=1)
+    assert run_steps(Store(tmp_path / "store"), [collect], "collect")[0].counts == Counts(5, 2, 2, 1)
 
 
 def test_rows_without_an_id_are_named_by_their_text(rows: Path) -> None:
