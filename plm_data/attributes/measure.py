@@ -1,4 +1,4 @@
-"""The attribute steps: one row a document, in the documents' own order, beside them."""
+"""The attribute steps: one row a document, in the documents' own order and row groups, beside them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import polars as pl
 
 from plm_data.engine import Step
 from plm_data.store import Counts, Output
-from plm_data.tables import part_file, read_batches, write_parquet
+from plm_data.tables import part_file, read_slices, slice_writer
 
 
 @dataclass(frozen=True)
-class Measure(Step):
-    """A step that measures every document of a source, partition by partition."""
+class DocumentStep(Step):
+    """A step over every document of a source, partition by partition."""
 
     documents: Output
 
@@ -27,15 +27,19 @@ class Measure(Step):
     def rows_expected(self) -> int:
         return self.documents.counts.kept
 
+
+@dataclass(frozen=True)
+class Measure(DocumentStep):
+    """A step whose columns come from the texts alone, slice by slice."""
+
     @abstractmethod
     def measure(self, texts: pl.Series) -> pl.DataFrame:
         """The attributes of a batch of texts, one row a text."""
 
     def run(self, partition: int, out: Path) -> Counts:
-        frames = [
-            self.measure(batch["text"]).insert_column(0, batch["id"])
-            for batch in read_batches(self.documents.parts()[partition], ["id", "text"])
-        ]
-        frame = pl.concat(frames)
-        write_parquet(frame, part_file(out, partition))
-        return Counts(read=frame.height, kept=frame.height)
+        rows = 0
+        with slice_writer(part_file(out, partition)) as write:
+            for documents in read_slices(self.documents.parts()[partition], ["id", "text"]):
+                rows += documents.height
+                write(self.measure(documents["text"]).insert_column(0, documents["id"]))
+        return Counts(read=rows, kept=rows)

@@ -2,55 +2,73 @@
 
 Sources: Rae et al. 2021 (arXiv 2112.11446) A.1; semantics as in datatrove's filter: mean word length (not
 median), different stop words (not occurrences), and the bullets ``•`` and ``-``. A word is what
-``text.words`` says, so symbols are never words.
+``text.words`` says, so symbols are never words; of ``#`` and the ellipsis the one that there is more of counts.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import polars as pl
+from numba import njit
 
-from plm_data.text.words import Words
+from plm_data.text.lines import BULLET, ELLIPSIS_END, Lines
+from plm_data.text.words import Words, word_hash
 
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 
 
-def quality(texts: pl.Series, words: Words) -> pl.DataFrame:
+def quality(words: Words, lines: Lines, stop_words: tuple[str, ...] = STOP_WORDS) -> pl.DataFrame:
     """One row a text. Ratios are 0 where their denominator is 0."""
-    counts = words.counts()
-    lengths = words.flat.str.len_chars().to_numpy()
-    alpha = words.flat.str.contains(r"\p{Alphabetic}").to_numpy()
-    frame = pl.DataFrame({"text": texts})
-    lines = pl.col("text").str.split("\n").list
-    symbols = frame.select(
-        hashes=pl.col("text").str.count_matches("#", literal=True),
-        ellipses=pl.col("text").str.count_matches(r"\.\.\.|…"),
-        lines=lines.len(),
-        bullets=lines.eval(pl.element().str.contains(r"^\s*[•\-]")).list.sum(),
-        ellipsis_ends=lines.eval(pl.element().str.contains(r"(\.\.\.|…)\s*$")).list.sum(),
-    )
+    counts, line_counts = words.counts(), lines.counts()
+    stops = np.array([word_hash(word) for word in stop_words], dtype=np.uint64)
+    chars, letters, different = _word_sums(words.offsets, words.hashes, words.chars, words.letters, stops)
+    bullets, ends = _line_sums(lines.offsets, lines.traits)
     return pl.DataFrame(
         {
-            "chars": texts.str.len_chars().cast(pl.Int64),
+            "chars": lines.text_chars,
             "words": counts,
-            "mean_word_length": _ratio(words.sums(lengths), counts),
-            "hash_ratio": _ratio(symbols["hashes"].to_numpy(), counts),
-            "ellipsis_ratio": _ratio(symbols["ellipses"].to_numpy(), counts),
-            "bullet_lines": _ratio(symbols["bullets"].to_numpy(), symbols["lines"].to_numpy()),
-            "ellipsis_lines": _ratio(symbols["ellipsis_ends"].to_numpy(), symbols["lines"].to_numpy()),
-            "alpha_words": _ratio(words.sums(alpha), counts),
-            "stop_words": _different_stop_words(words),
+            "mean_word_length": ratio(chars, counts),
+            "symbol_ratio": ratio(np.maximum(lines.hash_signs, lines.ellipses), counts),
+            "bullet_lines": ratio(bullets, line_counts),
+            "ellipsis_lines": ratio(ends, line_counts),
+            "alpha_words": ratio(letters, counts),
+            "stop_words": different,
         }
     )
 
 
-def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """float64 quotients; 0 where the denominator is 0."""
     out = np.zeros(len(numerator), dtype=np.float64)
     return np.divide(numerator, denominator, out=out, where=denominator > 0)
 
 
-def _different_stop_words(words: Words) -> np.ndarray:
-    total = np.zeros(words.documents, dtype=np.int64)
-    for stop_word in STOP_WORDS:
-        total += words.sums((words.flat == stop_word).to_numpy()) > 0
-    return total
+@njit(cache=True, nogil=True)
+def _word_sums(
+    offsets: np.ndarray, hashes: np.ndarray, chars: np.ndarray, letters: np.ndarray, stops: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each document: the words' characters, the words with a letter, and how many of ``stops`` it has."""
+    n = len(offsets) - 1
+    total, alpha, different = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n, np.int64)
+    seen = np.full(len(stops), -1, dtype=np.int64)
+    for d in range(n):
+        for w in range(offsets[d], offsets[d + 1]):
+            total[d] += chars[w]
+            alpha[d] += letters[w]
+            for s in range(len(stops)):
+                if hashes[w] == stops[s] and seen[s] != d:
+                    seen[s] = d
+                    different[d] += 1
+    return total, alpha, different
+
+
+@njit(cache=True, nogil=True)
+def _line_sums(offsets: np.ndarray, traits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each document: its lines with a bullet, and those that end in an ellipsis."""
+    n = len(offsets) - 1
+    bullets, ends = np.zeros(n, np.int64), np.zeros(n, np.int64)
+    for d in range(n):
+        for line in range(offsets[d], offsets[d + 1]):
+            bullets[d] += (traits[line] & BULLET) != 0
+            ends[d] += (traits[line] & ELLIPSIS_END) != 0
+    return bullets, ends

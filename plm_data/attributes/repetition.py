@@ -11,116 +11,197 @@ import numpy as np
 import polars as pl
 from numba import njit
 
-from plm_data.text.words import Words, hash_strings
+from plm_data.attributes.quality import ratio
+from plm_data.text.lines import BLANK, Lines
+from plm_data.text.words import OFFSET_BASIS, PRIME, Words, finish
 
 TOP_N_GRAMS = (2, 3, 4)
 DUPLICATE_N_GRAMS = (5, 6, 7, 8, 9, 10)
 
 
-def repetition(texts: pl.Series, words: Words) -> pl.DataFrame:
-    """One row a text; every column is a share from 0 (repeated n-grams of long words may pass 1)."""
-    chars = np.maximum(texts.str.len_chars().to_numpy().astype(np.float64), 1)
-    lines = repeated_pieces(texts.str.replace_all(r"\n+", "\n").str.split("\n"))
-    paragraphs = repeated_pieces(texts.str.strip_chars().str.replace_all(r"\n{2,}", "\n\n").str.split("\n\n"))
-    lengths = words.flat.str.len_chars().to_numpy().astype(np.int64)
+def repetition(words: Words, lines: Lines) -> pl.DataFrame:
+    """One row a text in normal form; every column is a share from 0 (repeated n-grams of long words may pass 1)."""
+    filled = (lines.traits & BLANK) == 0
+    line_repeats, line_chars, line_total, _ = repeated(lines.hashes, lines.chars, lines.offsets, filled)
+    hashes, chars, offsets = _paragraphs(words.data, lines.start, lines.stop, lines.chars, lines.traits, lines.offsets)
+    paragraph_repeats, paragraph_chars, paragraph_total, _ = repeated(
+        hashes, chars, offsets, np.ones(len(hashes), np.bool_)
+    )
+    text_chars = np.maximum(lines.text_chars, 1)
     top, duplicate = _n_gram_chars(
-        hash_strings(words.flat), lengths, words.offsets, np.array(TOP_N_GRAMS), np.array(DUPLICATE_N_GRAMS)
+        words.hashes, words.chars, words.offsets, TOP_N_GRAMS[0], len(TOP_N_GRAMS), len(DUPLICATE_N_GRAMS)
     )
     columns: dict[str, np.ndarray] = {
-        "duplicate_lines": lines[0] / np.maximum(lines[2], 1),
-        "duplicate_paragraphs": paragraphs[0] / np.maximum(paragraphs[2], 1),
-        "duplicate_line_chars": lines[1] / chars,
-        "duplicate_paragraph_chars": paragraphs[1] / chars,
+        "duplicate_lines": ratio(line_repeats, line_total),
+        "duplicate_paragraphs": ratio(paragraph_repeats, paragraph_total),
+        "duplicate_line_chars": line_chars / text_chars,
+        "duplicate_paragraph_chars": paragraph_chars / text_chars,
     }
-    columns |= {f"top_{n}_gram": top[:, i] / chars for i, n in enumerate(TOP_N_GRAMS)}
-    columns |= {f"duplicate_{n}_grams": duplicate[:, i] / chars for i, n in enumerate(DUPLICATE_N_GRAMS)}
+    columns |= {f"top_{size}_gram": top[:, i] / text_chars for i, size in enumerate(TOP_N_GRAMS)}
+    columns |= {f"duplicate_{size}_grams": duplicate[:, i] / text_chars for i, size in enumerate(DUPLICATE_N_GRAMS)}
     return pl.DataFrame(columns)
 
 
-def repeated_pieces(pieces: pl.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each list of strings: how many repeat an earlier one, their characters, and how many there are."""
-    n = len(pieces)
-    grouped = (
-        pl.DataFrame({"document": np.arange(n), "piece": pieces})
-        .explode("piece")
-        .drop_nulls("piece")
-        .group_by("document", "piece")
-        .agg(pl.len().cast(pl.Int64).alias("copies"))
-        .group_by("document")
-        .agg(
-            repeats=(pl.col("copies") - 1).sum(),
-            chars=((pl.col("copies") - 1) * pl.col("piece").str.len_chars()).sum(),
-            total=pl.col("copies").sum(),
-        )
-    )
-    out = np.zeros((3, n), dtype=np.int64)
-    out[:, grouped["document"].to_numpy()] = grouped.select("repeats", "chars", "total").to_numpy().T
-    return out[0], out[1], out[2]
+@njit(cache=True, nogil=True)
+def _table_size(longest: int) -> int:
+    size = 2
+    while size < 2 * longest:
+        size *= 2
+    return size
+
+
+@njit(cache=True, nogil=True)
+def repeated(
+    hashes: np.ndarray, chars: np.ndarray, offsets: np.ndarray, counted: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Of each document's ``counted`` pieces: how many repeat an earlier one, their characters, how many there are,
+    and the characters of all of them."""
+    n = len(offsets) - 1
+    repeats, repeated_chars = np.zeros(n, np.int64), np.zeros(n, np.int64)
+    total, total_chars = np.zeros(n, np.int64), np.zeros(n, np.int64)
+    longest = 1
+    for d in range(n):
+        longest = max(longest, offsets[d + 1] - offsets[d])
+    size = _table_size(longest)
+    keys, owner = np.zeros(size, np.uint64), np.full(size, -1, np.int64)
+    for d in range(n):
+        mask = np.uint64(_table_size(offsets[d + 1] - offsets[d]) - 1)
+        for i in range(offsets[d], offsets[d + 1]):
+            if not counted[i]:
+                continue
+            total[d] += 1
+            total_chars[d] += chars[i]
+            slot = hashes[i] & mask
+            while owner[slot] == d and keys[slot] != hashes[i]:
+                slot = (slot + np.uint64(1)) & mask
+            if owner[slot] == d:
+                repeats[d] += 1
+                repeated_chars[d] += chars[i]
+            else:
+                owner[slot], keys[slot] = d, hashes[i]
+    return repeats, repeated_chars, total, total_chars
+
+
+@njit(cache=True, nogil=True)
+def _paragraphs(
+    data: np.ndarray, start: np.ndarray, stop: np.ndarray, chars: np.ndarray, traits: np.ndarray, offsets: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Hashes, characters and offsets of the paragraphs: lines up to an empty one; white space around a text is none."""
+    hashes = np.empty(len(start), np.uint64)
+    lengths = np.empty(len(start), np.int64)
+    bounds = np.zeros(len(offsets), np.int64)
+    n = 0
+    for d in range(len(offsets) - 1):
+        h, length, first = OFFSET_BASIS, 0, True
+        for line in range(offsets[d], offsets[d + 1]):
+            if traits[line] & BLANK:
+                if length:
+                    hashes[n], lengths[n], length = finish(h), length, 0
+                    n, h = n + 1, OFFSET_BASIS
+                continue
+            if length:
+                h = (h ^ np.uint64(0x0A)) * PRIME
+                length += 1
+            begin, skipped = start[line], 0
+            while first and (data[begin] == 0x20 or data[begin] == 0x09):
+                begin, skipped = begin + 1, skipped + 1
+            first = False
+            for i in range(begin, stop[line]):
+                h = (h ^ np.uint64(data[i])) * PRIME
+            length += chars[line] - skipped
+        if length:
+            hashes[n], lengths[n] = finish(h), length
+            n += 1
+        bounds[d + 1] = n
+    return hashes[:n], lengths[:n], bounds
 
 
 @njit(cache=True, nogil=True)
 def _n_gram_chars(
-    hashes: np.ndarray, lengths: np.ndarray, offsets: np.ndarray, top_ns: np.ndarray, duplicate_ns: np.ndarray
+    hashes: np.ndarray, chars: np.ndarray, offsets: np.ndarray, smallest: int, tops: int, duplicates: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Characters of the most frequent and of the repeated n-grams of each document, float64.
+    """Characters of the most frequent n-gram, for ``tops`` sizes from ``smallest``, and of the repeated n-grams, for
+    the ``duplicates`` sizes after them, of each document, float64.
 
-    One open-addressing table serves all documents: a slot counts only if its stamp is the current pass's.
+    A repeated n-gram begins where a repeated (n-1)-gram begins, so each size looks at those places alone, which
+    soon are few. One open-addressing table serves all: a slot counts only if its stamp is the current pass's.
     """
     documents = len(offsets) - 1
     longest = 1
     for d in range(documents):
         longest = max(longest, offsets[d + 1] - offsets[d])
-    size = 2
-    while size < 2 * longest:
-        size *= 2
-    keys = np.zeros(size, dtype=np.uint64)
-    counts = np.zeros(size, dtype=np.int64)
-    firsts = np.zeros(size, dtype=np.int64)
-    stamps = np.zeros(size, dtype=np.int64)
-    stamp = 0
-    top = np.zeros((documents, len(top_ns)), dtype=np.float64)
-    duplicate = np.zeros((documents, len(duplicate_ns)), dtype=np.float64)
-    base = np.uint64(0x9E3779B97F4A7C15)
+    size = _table_size(longest)
+    slot_keys, counts = np.zeros(size, np.uint64), np.zeros(size, np.int64)
+    firsts, stamps = np.zeros(size, np.int64), np.zeros(size, np.int64)
+    visited = np.zeros(size, np.bool_)
+    keys = np.zeros(longest, np.uint64)  # the key of the n-gram that begins at each word
+    places = np.zeros(longest, np.int64)  # where the (n-1)-gram is a repeated one
+    again = np.zeros(longest + 1, np.bool_)
+    before = np.zeros(longest + 1, np.int64)  # characters before each word
+    top = np.zeros((documents, tops), np.float64)
+    duplicate = np.zeros((documents, duplicates), np.float64)
+    base, stamp = np.uint64(0x9E3779B97F4A7C15), 0
     for d in range(documents):
-        start, end = offsets[d], offsets[d + 1]
-        mask = 1
-        while mask < 2 * (end - start):
-            mask *= 2
-        slot_mask = np.uint64(mask - 1)
-        for which in range(len(top_ns) + len(duplicate_ns)):
-            is_top = which < len(top_ns)
-            n = top_ns[which] if is_top else duplicate_ns[which - len(top_ns)]
+        start = offsets[d]
+        n_words = offsets[d + 1] - start
+        for i in range(n_words):
+            before[i + 1] = before[i] + chars[start + i]
+            keys[i], places[i] = hashes[start + i], i
+        for grown in range(1, smallest - 1):
+            for i in range(n_words - grown):
+                keys[i] = _grow(keys[i], hashes[start + i + grown], base)
+        found = n_words
+        for which in range(tops + duplicates):
+            n = smallest + which
+            if n_words < n:
+                break
+            if which < tops:
+                top[d, which] = before[n] + n - 1  # if none repeats, the first of them
+            if found == 0:
+                continue
+            mask = np.uint64(_table_size(found) - 1)
             stamp += 1
-            best_count, best_first, repeated = 0, -1, 0
-            i = start
-            while i + n <= end:
-                key = np.uint64(n)
-                for j in range(i, i + n):
-                    key = (key ^ hashes[j]) * base
-                    key ^= key >> np.uint64(29)
-                slot = key & slot_mask
-                while stamps[slot] == stamp and keys[slot] != key:
-                    slot = (slot + np.uint64(1)) & slot_mask
-                seen = stamps[slot] == stamp
-                if not seen:
-                    stamps[slot], keys[slot], counts[slot], firsts[slot] = stamp, key, 0, i
-                counts[slot] += 1
-                step = 1
-                if is_top:
+            best, best_first, free, repeated_chars, any_again = 1, 0, 0, 0, False
+            for p in range(found):
+                i = places[p]
+                if i + n > n_words:
+                    break
+                key = keys[i] = _grow(keys[i], hashes[start + i + n - 1], base)
+                slot = key & mask
+                while stamps[slot] == stamp and slot_keys[slot] != key:
+                    slot = (slot + np.uint64(1)) & mask
+                if stamps[slot] != stamp:
+                    stamps[slot], slot_keys[slot], counts[slot], firsts[slot] = stamp, key, 1, i
+                    visited[slot] = False
+                else:
+                    counts[slot] += 1
+                    again[firsts[slot]] = again[i] = any_again = True
                     # Among equally frequent n-grams the one that came first counts.
-                    first = firsts[slot]
-                    if counts[slot] > best_count or (counts[slot] == best_count and first < best_first):
-                        best_count, best_first = counts[slot], first
-                elif seen:
-                    for j in range(i, i + n):
-                        repeated += lengths[j]
-                    step = n
-                i += step
-            if not is_top:
-                duplicate[d, which - len(top_ns)] = repeated
-            elif best_count > 0:
-                gram = n - 1
-                for j in range(best_first, best_first + n):
-                    gram += lengths[j]
-                top[d, which] = gram * best_count
+                    if counts[slot] > best or (counts[slot] == best and firsts[slot] < best_first):
+                        best, best_first = counts[slot], firsts[slot]
+                # Repeats do not overlap: after one, the next n-gram is looked at behind it.
+                if i >= free:
+                    if visited[slot]:
+                        repeated_chars += before[i + n] - before[i]
+                        free = i + n
+                    visited[slot] = True
+            if which < tops:
+                top[d, which] = (before[best_first + n] - before[best_first] + n - 1) * best
+            else:
+                duplicate[d, which - tops] = repeated_chars
+            kept = 0
+            if any_again:
+                for p in range(found):
+                    if again[places[p]]:
+                        again[places[p]] = False
+                        places[kept] = places[p]
+                        kept += 1
+            found = kept
     return top, duplicate
+
+
+@njit(cache=True, nogil=True)
+def _grow(key: np.uint64, word: np.uint64, base: np.uint64) -> np.uint64:
+    """The key of an n-gram from that of its first n-1 words and its last word's hash."""
+    h = (key ^ (key >> np.uint64(32))) * base + word
+    return h ^ (h >> np.uint64(29))

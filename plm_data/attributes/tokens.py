@@ -11,14 +11,18 @@ import polars as pl
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from plm_data.attributes.measure import Measure
+from plm_data.attributes.web import c4
 from plm_data.engine import Step
 from plm_data.recipe import TokenizerSpec
 from plm_data.store import Counts, Output, write_json
-from plm_data.tables import read_batches
+from plm_data.tables import read_slices, runs
 from plm_data.text.hashing import rank_hash
+from plm_data.text.words import utf8
 
 END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 SPECIAL_TOKENS = (END_OF_TEXT, TURN_START, TURN_END)
+
+_ENCODED_BYTES = 1_000_000
 
 # The word pattern of Qwen2's tokenizer, so that GGUF readers know it as "qwen2".
 _PATTERN = (
@@ -60,16 +64,33 @@ class TrainTokenizer(Step):
 
     def _sample(self, documents: Output, budget: int) -> list[str]:
         """Texts of about ``budget`` bytes; the first of the seeded order, so that a larger budget only adds."""
-        index = pl.read_parquet(documents.parts(), columns=["id", "content_hash", "bytes"])
-        ranks = [rank_hash(self.seed, "tokenizer", value) for value in index["content_hash"]]
-        order = index.with_columns(rank=pl.Series(ranks, dtype=pl.UInt64)).unique("content_hash").sort("rank", "id")
+        total = int(pl.scan_parquet(documents.parts()).select(pl.col("bytes").sum()).collect().item())
+        # Twice the share that should do, so that a small part of a large corpus is looked at; else a larger one.
+        share = 2 * budget / max(total, 1)
+        while True:
+            order = self._first_ranks(documents, min(share, 1.0))
+            if share >= 1 or int(order["bytes"].sum()) >= budget:
+                break
+            share *= 4
         chosen = order.filter(pl.col("bytes").cum_sum() - pl.col("bytes") < budget).select("id", "rank")
         texts = pl.concat(
             batch.join(chosen, on="id", how="inner")
             for part in documents.parts()
-            for batch in read_batches(part, ["id", "text"])
+            for batch in read_slices(part, ["id", "text"])
         )
         return texts.sort("rank", "id")["text"].to_list()
+
+    def _first_ranks(self, documents: Output, share: float) -> pl.DataFrame:
+        """``id, content_hash, bytes, rank`` of the documents in the first ``share`` of the seeded order, by rank."""
+        limit = min(int(share * 2**64), 2**64 - 1)
+        frames = []
+        for part in documents.parts():
+            for index in read_slices(part, ["id", "content_hash", "bytes"]):
+                ranks = [rank_hash(self.seed, "tokenizer", value) for value in index["content_hash"]]
+                frames.append(
+                    index.with_columns(rank=pl.Series(ranks, dtype=pl.UInt64)).filter(pl.col("rank") <= limit)
+                )
+        return pl.concat(frames).sort("rank", "id").unique("content_hash", keep="first", maintain_order=True)
 
 
 def train_bpe(texts: list[str], vocab_size: int) -> Tokenizer:
@@ -116,14 +137,26 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
 @dataclass(frozen=True)
 class Tokenise(Measure):
-    """Each document's token ids (int32), the end-of-text token last, and their number."""
+    """Each document's token ids (int32), the end-of-text token last, and their number.
+
+    ``edit_lines``: of its text as C4's line rules edit it (``terminal``: with their terminal punctuation rule).
+    """
 
     name: ClassVar[str] = "tokens"
     tokenizer: Output
+    edit_lines: bool = False
+    terminal: bool = False
 
     def measure(self, texts: pl.Series) -> pl.DataFrame:
+        if self.edit_lines:
+            texts = c4(*utf8(texts), self.terminal)["c4_text"].fill_null(texts)
         tokenizer = load_tokenizer(self.tokenizer.path)
         end = tokenizer.token_to_id(END_OF_TEXT)
-        encoded = [[*e.ids, end] for e in tokenizer.encode_batch_fast(texts.to_list())]
-        tokens = pl.Series("tokens", encoded, dtype=pl.List(pl.Int32))
-        return pl.DataFrame({"token_count": tokens.list.len().cast(pl.Int64), "tokens": tokens})
+        frames = [pl.DataFrame(schema={"tokens": pl.List(pl.Int32)})]
+        # An encoding takes some hundred bytes a token until its ids are taken out of it.
+        for start, length in runs(texts, _ENCODED_BYTES):
+            encodings = tokenizer.encode_batch_fast(texts.slice(start, length).to_list())
+            ids = [[*encoding.ids, end] for encoding in encodings]
+            frames.append(pl.DataFrame({"tokens": ids}, schema={"tokens": pl.List(pl.Int32)}))
+        tokens = pl.concat(frames)
+        return tokens.select(token_count=pl.col("tokens").list.len().cast(pl.Int64), tokens="tokens")
