@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import shutil
+import sys
 import tempfile
 import threading
 from abc import ABC, abstractmethod
@@ -61,7 +62,7 @@ class Step(ABC):
 
 def _keyed(value: Any) -> Any:
     if isinstance(value, Output):
-        return {"input": value.step, "key": value.key}
+        return {"input": value.step, "content": value.content}
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, dict):
@@ -135,8 +136,9 @@ def _execute(work: list[tuple[Step, int, str]], workers: int) -> None:
     threads = str(max(1, (os.cpu_count() or 1) // workers))
     for variable in ("POLARS_MAX_THREADS", "RAYON_NUM_THREADS"):
         os.environ.setdefault(variable, threads)
-    modules = sorted({type(step).__module__ for step, _, _ in work})
-    multiprocess.get_context("forkserver").set_forkserver_preload([__name__, *modules])
+    # The server from which workers are forked starts once, so it imports what any stage will need.
+    modules = sorted(name for name in sys.modules if name.split(".")[0] == __name__.split(".")[0])
+    multiprocess.get_context("forkserver").set_forkserver_preload(modules)
     # Our own markers, kept with the outputs, say what is done: datatrove's ignore a step's parameters.
     logs = tempfile.mkdtemp(prefix="plm-executor-")
     try:

@@ -1,7 +1,7 @@
 """Where step outputs live: a folder named by its key, whole or not there.
 
-A key is the hash of a step's name, parameters, input keys, code and the versions of the libraries that shape
-its bytes. An output is written to ``KEY.partial``, each file under a temporary name and then renamed; when
+A key is the hash of a step's name, parameters, its inputs' contents, code and the versions of the libraries that
+shape its bytes. An output is written to ``KEY.partial``, each file under a temporary name and then renamed; when
 every partition is there it is checked, described in ``_step.json`` and renamed to ``KEY``.
 """
 
@@ -27,7 +27,7 @@ from plm_data.errors import StoreError
 
 # A change of one of these may change the bytes of an output, so their versions are part of every key.
 _SHAPING_LIBRARIES = (
-    "polars", "pyarrow", "numpy", "numba", "tokenizers", "fasttext", "datasketch", "datasets", "xxhash",
+    "polars", "pyarrow", "numpy", "numba", "tokenizers", "fasttext", "datasketch", "datasets", "xxhash", "orjson",
 )  # fmt: skip
 
 
@@ -89,13 +89,18 @@ class Counts:
 
 @dataclass(frozen=True)
 class Output:
-    """A finished step output: its folder, key, counts, and whether this run found it there already."""
+    """A finished step output: its folder, key, counts, and whether this run found it there already.
+
+    ``content``: hash of its files, by which the steps that read it are keyed: what is made anew to the same bytes
+    makes nothing after it anew.
+    """
 
     step: str
     key: str
     path: Path
     counts: Counts
     reused: bool
+    content: str
 
     def parts(self, stem: str = "part") -> list[Path]:
         """The Parquet files of the output, in partition order."""
@@ -129,7 +134,7 @@ class Store:
                     f"{file}: expected {size} bytes as recorded in {record_file.name}, found {found}. "
                     f"Delete the folder {folder} and run the same command again to make it anew."
                 )
-        return Output(step, key, folder, Counts(**record["rows"]), reused=True)
+        return Output(step, key, folder, Counts(**record["rows"]), reused=True, content=digest(record["files"]))
 
     def commit(self, step: str, key: str, description: dict[str, Any], counts: Counts) -> Output:
         """Turn ``KEY.partial`` into ``KEY``: describe it and rename it."""
@@ -151,7 +156,7 @@ class Store:
         # Last: with its markers a build that is killed before the rename has nothing to do again.
         for marker in folder.rglob("*.done.json"):
             marker.unlink()
-        return Output(step, key, folder, counts, reused=False)
+        return Output(step, key, folder, counts, reused=False, content=digest(files))
 
     def lock(self) -> AbstractContextManager[None]:
         """One build at a time writes to a home; a second waits."""

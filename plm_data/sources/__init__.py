@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from plm_data.recipe import HuggingFaceSource, MathsSource, PythonSource, ReadmeSource, SourceSpec
+from plm_data.recipe import FilesSource, HuggingFaceSource, MathsSource, PythonSource, ReadmeSource, SourceSpec
 from plm_data.sources.base import Reader
 
 
@@ -24,4 +24,8 @@ def make_reader(name: str, spec: SourceSpec) -> Reader:
         from plm_data.sources.huggingface import HuggingFaceReader
 
         return HuggingFaceReader(name, spec)
+    if isinstance(spec, FilesSource):
+        from plm_data.sources.files import FilesReader
+
+        return FilesReader(name, spec)
     raise TypeError(f"no reader for {type(spec).__name__}")

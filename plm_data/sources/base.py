@@ -35,5 +35,5 @@ class Reader(Protocol):
     def size_bound(self) -> int | None:
         """Bytes of text at most, or None if nobody can say before reading."""
 
-    def read(self, partition: int, partitions: int) -> Iterator[Raw | Rejected]:
-        """The documents of one partition; all partitions together give each document once."""
+    def read(self, piece: int, pieces: int) -> Iterator[Raw | Rejected]:
+        """The documents of one piece; all pieces together give each document once, in whatever division is cheap."""

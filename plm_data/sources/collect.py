@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from plm_data.engine import Step
 from plm_data.recipe import SourceSpec
+from plm_data.shuffle import gather, scatter, scatter_file, scatter_files
 from plm_data.sources import make_reader
 from plm_data.sources.base import Rejected
 from plm_data.sources.python_env import UNKNOWN_LICENSE
 from plm_data.store import Counts, Output
-from plm_data.tables import part_file, read_batches, write_parquet
-from plm_data.text.hashing import document_id
+from plm_data.tables import SLICE_BYTES, part_file, runs, slice_writer, write_parquet
+from plm_data.text.hashing import document_id, partition_of
 from plm_data.text.normalise import content_hash, normalise
 
 # More replacement characters than this share of a text mean that its bytes were read in the wrong encoding.
 _MAX_REPLACEMENT_SHARE = 0.05
 
-_DOCUMENT = pa.schema([(name, pa.string()) for name in ("id", "name", "text", "license")])
+_FOUND = pa.schema([(name, pa.large_string()) for name in ("id", "name", "text", "license")])
+_DOCUMENT = ["id", "name", "text", "license", "content_hash", "bytes"]
 _REJECTED = pa.schema([(name, pa.string()) for name in ("id", "name", "verdict", "reason", "detail")])
 
 
 def _write_rejected(out: Path, partition: int, rows: list[dict[str, str]]) -> tuple[int, int]:
     """Write what was not kept; returns how many were dropped and how many quarantined."""
-    table = pa.Table.from_pylist(sorted(rows, key=lambda row: row["id"]), schema=_REJECTED)
+    table = pa.Table.from_pylist(sorted(rows, key=lambda row: (row["id"], row["reason"])), schema=_REJECTED)
     write_parquet(table, part_file(out, partition, "rejected"))
     quarantined = sum(row["verdict"] == "quarantined" for row in rows)
     return len(rows) - quarantined, quarantined
@@ -36,7 +41,7 @@ def _write_rejected(out: Path, partition: int, rows: list[dict[str, str]]) -> tu
 
 @dataclass(frozen=True)
 class Collect(Step):
-    """Read one source. Of documents with one name but other texts, all but one are quarantined."""
+    """Read one source, piece by piece, and send each document to the partition of its id."""
 
     name: ClassVar[str] = "collect"
     source: str
@@ -49,71 +54,138 @@ class Collect(Step):
         return self.pieces
 
     def run(self, partition: int, out: Path) -> Counts:
-        documents: dict[str, dict[str, str]] = {}
         rejected: list[dict[str, str]] = []
-        read = 0
-        for item in make_reader(self.source, self.spec).read(partition, self.pieces):
-            read += 1
-            identity = document_id(self.source, item.name)
-            if isinstance(item, Rejected):
-                rejected.append({"id": identity, **vars(item)})
-                continue
-            text = item.text.encode("utf-8", "replace").decode("utf-8")
-            license_name = self.spec.license if item.license == UNKNOWN_LICENSE else item.license
-            row = {"id": identity, "name": item.name, "text": text, "license": license_name}
-            if (other := documents.get(identity)) is None:
-                documents[identity] = row
-            elif other["text"] == text:
-                rejected.append({"id": identity, **vars(Rejected(item.name, "dropped", "repeated", "the same text"))})
-            else:
-                # The smaller text stays, so that the order of the rows does not decide.
-                documents[identity] = min(other, row, key=lambda each: each["text"])
-                reason = Rejected(item.name, "quarantined", "repeated-name", "another text under a name that is taken")
-                rejected.append({"id": identity, **vars(reason)})
-        table = pa.Table.from_pylist([documents[key] for key in sorted(documents)], schema=_DOCUMENT)
-        write_parquet(table, part_file(out, partition))
+        kept = size = 0
+        columns: tuple[list[str], ...] = ([], [], [], [])
+        with scatter(scatter_file(out, partition, "found"), _FOUND, self.pieces, "lz4") as rows:
+
+            def flush() -> None:
+                nonlocal size
+                table = pa.table([pa.array(values, pa.large_string()) for values in columns], schema=_FOUND)
+                rows.add(table, np.array([partition_of(identity, self.pieces) for identity in columns[0]]))
+                size = 0
+                for values in columns:
+                    values.clear()
+
+            for item in make_reader(self.source, self.spec).read(partition, self.pieces):
+                identity = document_id(self.source, item.name)
+                if isinstance(item, Rejected):
+                    rejected.append({"id": identity, **vars(item)})
+                    continue
+                license_name = self.spec.license if item.license == UNKNOWN_LICENSE else item.license
+                text = item.text.encode("utf-8", "replace").decode("utf-8")
+                for values, value in zip(columns, (identity, item.name, text, license_name), strict=True):
+                    values.append(value)
+                kept, size = kept + 1, size + len(text)
+                if size >= SLICE_BYTES:
+                    flush()
+            flush()
         dropped, quarantined = _write_rejected(out, partition, rejected)
-        return Counts(read, len(documents), dropped, quarantined)
+        return Counts(kept + len(rejected), kept, dropped, quarantined)
 
 
 @dataclass(frozen=True)
 class Normalise(Step):
-    """The documents in their normal form, with the hash of their content and their size in bytes."""
+    """One partition's documents in their normal form, with the hash of their content and their size in bytes.
+
+    Of documents with one name but other texts, all but one are quarantined.
+    """
 
     name: ClassVar[str] = "normalise"
     collected: Output
+    pieces: int
 
     @property
     def partitions(self) -> int:
-        return len(self.collected.parts())
+        return self.pieces
 
     @property
     def rows_expected(self) -> int:
         return self.collected.counts.kept
 
     def run(self, partition: int, out: Path) -> Counts:
-        frames, rejected, read = [], [], 0
-        for batch in read_batches(self.collected.parts()[partition], _DOCUMENT.names):
-            read += batch.height
-            frame = batch.with_columns(text=normalise(pl.col("text"))).with_columns(
-                bad=pl.col("text").str.count_matches("\ufffd", literal=True)
-                > _MAX_REPLACEMENT_SHARE * pl.col("text").str.len_chars(),
-                empty=pl.col("text").str.strip_chars() == "",
-            )
-            for row in frame.filter(pl.col("bad") | pl.col("empty")).select("id", "name", "empty").to_dicts():
-                reason, detail = (
-                    ("empty", "no text after normalising")
-                    if row["empty"]
-                    else ("broken-encoding", "many replacement characters")
-                )
-                rejected.append(
-                    {"id": row["id"], "name": row["name"], "verdict": "quarantined", "reason": reason, "detail": detail}
-                )
-            kept = frame.filter(~(pl.col("bad") | pl.col("empty"))).drop("bad", "empty")
-            frames.append(
-                kept.with_columns(content_hash(kept["text"]), bytes=pl.col("text").str.len_bytes().cast(pl.Int64))
-            )
-        documents = pl.concat(frames)
-        write_parquet(documents, part_file(out, partition))
+        found = scatter_files(self.collected.path, "found")
+        best = self._best_of_repeated(found, partition)
+        rejected: list[dict[str, str]] = []
+        read = kept = 0
+        with slice_writer(part_file(out, partition)) as write:
+            write(_documents(pl.DataFrame(schema=dict.fromkeys(_FOUND.names, pl.String)), rejected))
+            for batch in _batches(gather(found, partition, self.pieces)):
+                read += batch.height
+                documents = _documents(_without_repeated(batch, best, rejected), rejected)
+                kept += documents.height
+                write(documents)
         dropped, quarantined = _write_rejected(out, partition, rejected)
-        return Counts(read, documents.height, dropped, quarantined)
+        return Counts(read, kept, dropped, quarantined)
+
+    def _best_of_repeated(self, found: list[Path], partition: int) -> dict[str, str]:
+        """Id → hash of the text that keeps it, for the ids that come more than once: the smallest, in any order."""
+        counts: Counter[str] = Counter()
+        for frame in gather(found, partition, self.pieces):
+            counts.update(frame["id"].to_list())
+        repeated = [identity for identity, count in counts.items() if count > 1]
+        best: dict[str, str] = {}
+        for frame in gather(found, partition, self.pieces) if repeated else ():
+            rows = frame.filter(pl.col("id").is_in(repeated))
+            for identity, digest in zip(rows["id"], content_hash(rows["text"]), strict=True):
+                best[identity] = min(digest, best.get(identity, digest))
+        return best
+
+
+def _batches(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """The rows of the frames, in batches of about ``SLICE_BYTES`` of text."""
+    held: list[pl.DataFrame] = []
+    size = 0
+    for frame in frames:
+        for start, length in runs(frame["text"]):
+            held.append(frame.slice(start, length))
+            size += int(held[-1]["text"].str.len_bytes().sum())
+            if size >= SLICE_BYTES:
+                yield pl.concat(held)
+                held, size = [], 0
+    if held:
+        yield pl.concat(held)
+
+
+def _without_repeated(batch: pl.DataFrame, best: dict[str, str], rejected: list[dict[str, str]]) -> pl.DataFrame:
+    """The rows that keep their id; an id is struck out of ``best`` once it is taken, so that only one row keeps it."""
+    if not best:
+        return batch
+    keep = np.ones(batch.height, dtype=bool)
+    rows = batch.with_row_index("row").filter(pl.col("id").is_in(list(best)))
+    for row, identity, name, digest in zip(
+        rows["row"], rows["id"], rows["name"], content_hash(rows["text"]), strict=True
+    ):
+        if best[identity] == digest:
+            best[identity] = f"taken {digest}"
+            continue
+        keep[row] = False
+        same = best[identity] == f"taken {digest}"
+        verdict, reason, detail = (
+            ("dropped", "repeated", "the same text")
+            if same
+            else ("quarantined", "repeated-name", "another text under a name that is taken")
+        )
+        rejected.append({"id": identity, "name": name, "verdict": verdict, "reason": reason, "detail": detail})
+    return batch.filter(pl.Series(keep))
+
+
+def _documents(batch: pl.DataFrame, rejected: list[dict[str, str]]) -> pl.DataFrame:
+    """The documents of a batch; what holds none is added to ``rejected``."""
+    frame = batch.with_columns(normalise(batch["text"]))
+    frame = frame.with_columns(
+        bad=pl.col("text").str.count_matches("\ufffd", literal=True)
+        > _MAX_REPLACEMENT_SHARE * pl.col("text").str.len_chars(),
+        empty=~pl.col("text").str.contains(r"\S"),
+    )
+    for identity, name, empty in frame.filter(pl.col("bad") | pl.col("empty")).select("id", "name", "empty").rows():
+        reason, detail = (
+            ("empty", "no text after normalising") if empty else ("broken-encoding", "many replacement characters")
+        )
+        rejected.append(
+            {"id": identity, "name": name, "verdict": "quarantined", "reason": reason, "detail": detail}
+        )  # fmt: skip
+    kept = frame.filter(~(pl.col("bad") | pl.col("empty")))
+    return kept.with_columns(
+        content_hash(kept["text"]), bytes=pl.col("text").str.len_bytes().cast(pl.Int64)
+    ).select(_DOCUMENT)  # fmt: skip

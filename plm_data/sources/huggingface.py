@@ -13,11 +13,10 @@ from plm_data.recipe import HuggingFaceSource
 from plm_data.sources.base import Raw, Rejected
 from plm_data.sources.python_env import UNKNOWN_LICENSE
 from plm_data.store import digest, file_sha256
-from plm_data.text.hashing import document_id, partition_of
 
 
 class HuggingFaceReader:
-    """Streams the rows; each partition takes the rows whose ids fall to it, so the files' layout does not count."""
+    """Streams the rows; the dataset's own shards (its files) are dealt out to the pieces."""
 
     def __init__(self, name: str, spec: HuggingFaceSource):
         self.name, self.spec = name, spec
@@ -44,12 +43,10 @@ class HuggingFaceReader:
         """The declared size. A file's own size bounds nothing: it may be compressed."""
         return self.spec.bytes if self._files or not self.spec.data_files else 0
 
-    def read(self, partition: int, partitions: int) -> Iterator[Raw | Rejected]:
-        for row in self._rows():
+    def read(self, piece: int, pieces: int) -> Iterator[Raw | Rejected]:
+        for row in self._rows(piece, pieces):
             text = row.get(self.spec.text)
             name = self._row_name(row, text)
-            if partition_of(document_id(self.name, name), partitions) != partition:
-                continue
             if not isinstance(text, str):
                 found = "no such column" if self.spec.text not in row else type(text).__name__
                 yield Rejected(name, "quarantined", "no-text", f"column {self.spec.text!r}: {found}")
@@ -62,14 +59,16 @@ class HuggingFaceReader:
         identity = row.get(self.spec.id) if self.spec.id else None
         return digest(str(text)) if identity is None else str(identity)
 
-    def _rows(self) -> Iterator[dict[str, Any]]:
+    def _rows(self, piece: int, pieces: int) -> Iterator[dict[str, Any]]:
         """The rows; whatever keeps ``datasets`` from giving them becomes one error that names the source."""
         # An empty file holds no rows, but the loaders stumble over it.
         files = [str(file) for file in self._files if file.stat().st_size]
         if self._files and not files:
             return
         try:
-            yield from self._stream(files)
+            rows = self._stream(files)
+            for shard in range(piece, rows.num_shards, pieces):
+                yield from rows.shard(rows.num_shards, shard)
         except Exception as error:
             where = f"one of {', '.join(files)}" if files else f"{self.spec.path} at {self.spec.revision}"
             raise SourceError(
