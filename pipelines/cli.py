@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipelines import cli_inspect
+
 if TYPE_CHECKING:
     from plm_data.build import Build
 
@@ -103,6 +105,34 @@ def report(recipe: str, open_page: bool, home: Path | None) -> None:
     click.echo(f"report: {relative(page)}")
     if open_page:
         click.launch(page.resolve().as_uri())
+
+
+@cli.command("what-if", epilog="Example: plm what-if recipes/nano.yaml --set curate.gopher.max_symbol_ratio=0.2")
+@_recipe
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    required=True,
+    metavar="KEY=VALUE",
+    help="A threshold, a source's priority or curate.dedup.quality; null turns a rule or a set off. Repeatable.",
+)
+@_home
+@_workers
+def what_if(recipe: str, settings: tuple[str, ...], home: Path | None, workers: int | None) -> None:  # fmt: skip
+    """Documents and tokens that another threshold would gain and lose, by source.
+
+    Decides anew from the measured columns alone, and changes nothing. What is not measured yet is built first.
+    """
+    from rich.console import Console
+
+    from plm_data.report.terminal import what_if_table
+    from plm_data.whatif import changed_recipe, what_if
+
+    made = _open(recipe, home, workers)
+    changed_recipe(made.recipe, settings)  # a wrong key is told before any work
+    found = what_if(made, settings)
+    Console(width=None if sys.stdout.isatty() else 120).print(what_if_table(found))
 
 
 @cli.command(epilog="Example: plm train recipes/nano.yaml")
@@ -207,6 +237,12 @@ def serve() -> None:
     from pipelines.serve import serve as serve_deployments
 
     sys.exit(serve_deployments(*deployments()))
+
+
+cli.add_command(cli_inspect.explain)
+cli.add_command(cli_inspect.samples)
+cli.add_command(cli_inspect.near)
+cli.add_command(cli_inspect.dedup)
 
 
 def main() -> None:

@@ -72,7 +72,7 @@ def _curate(build: Build, progress: _Progress) -> None:
     progress.run("normalise", lambda: build.documents)
     progress.run("train tokenizer", lambda: build.tokenizer)
     progress.run("measure attributes", lambda: build.attributes)
-    progress.run("cluster duplicates", lambda: build.clusters)
+    progress.run("cluster duplicates", lambda: build.near)
     progress.run("decide", lambda: build.decided)
 
 

@@ -1,0 +1,246 @@
+"""The story of one document: where it came from, what was measured, and why it was kept or dropped."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
+from typing import Any
+
+import polars as pl
+
+from plm_data.build import Build
+from plm_data.decisions.ledger import EXACT, NEAR
+from plm_data.dedup.against import similarity
+from plm_data.errors import PlmError
+from plm_data.inspect import tables
+from plm_data.inspect.duplicates import differences, standing, why_it_stayed
+from plm_data.inspect.printable import clip, printable, quote
+from plm_data.recipe import thresholds
+from plm_data.rules import RULE_SETS, Rule
+from plm_data.text.hashing import rank_hash
+
+RULES: dict[str, Rule] = {f"{rules.name}.{rule.key}": rule for rules in RULE_SETS for rule in rules.rules}
+_LISTED, _CLOSEST = 10, 3
+
+
+@dataclass(frozen=True)
+class Match:
+    """A document whose text holds what was searched."""
+
+    id: str
+    source: str
+    name: str
+    verdict: str
+    reason: str | None
+    excerpt: str
+
+
+def find(build: Build, pattern: str, most: int = 20) -> list[Match]:
+    """The first documents whose text holds ``pattern`` (plain text, case counts), at most ``most`` of them."""
+    wanted = unicodedata.normalize("NFC", pattern)
+    hits = list(islice(_holding(build, wanted), most))
+    ids = [hit[0] for hit in hits]
+    rows = tables.verdicts(build).filter(pl.col("id").is_in(ids)).select("id", "verdict", "reason").collect()
+    said = {identity: (verdict, reason) for identity, verdict, reason in rows.iter_rows()}
+    return [Match(identity, source, name, *said[identity], shown) for identity, source, name, shown in hits]
+
+
+def _holding(build: Build, wanted: str) -> Iterator[tuple[str, str, str, str]]:
+    for source in build.recipe.sources:
+        for batch in tables.text_batches(build, source):
+            for identity, name, text in batch.filter(pl.col("text").str.contains(wanted, literal=True)).iter_rows():
+                at = text.index(wanted)
+                yield identity, source, name, clip(text[max(0, at - 30) : at + 90].strip(), 110)
+
+
+def explain(build: Build, wanted: str) -> str:
+    """The story of the document with this id, the only one whose id begins so, or the only one of this name."""
+    document = _resolve(build, wanted)
+    if "content_hash" not in document:
+        return "\n".join(_rejected_story(document))
+    text = tables.texts(build, document["source"], [document["id"]])[document["id"]]
+    measured = tables.measures(build, document["source"], [document["id"]])[document["id"]]
+    lines = [*_facts(build, document, measured), ""]
+    if document["verdict"] == "kept":
+        lines += _kept(build, document, measured)
+    else:
+        lines += _dropped(build, document, text)
+    namesakes = tables.rejected(build).filter(pl.col("id") == document["id"]).head(_LISTED).collect().to_dicts()
+    lines += [f"Another of this name was {_rejection(row)}" for row in namesakes]
+    return "\n".join(lines)
+
+
+def _resolve(build: Build, wanted: str) -> dict[str, Any]:
+    """The row of a document; raises ``PlmError`` if there is none, or more than one."""
+    by = pl.col("id").str.starts_with(wanted.lower()) | (pl.col("name") == wanted)
+    for table in (tables.verdicts(build), tables.rejected(build)):
+        rows = table.filter(by if wanted else pl.lit(False)).head(1000).collect().to_dicts()
+        if exact := [row for row in rows if row["id"] == wanted.lower()]:
+            return exact[0]
+        if len({row["id"] for row in rows}) == 1:
+            return rows[0]
+        if rows:
+            named = "\n".join(f"  {row['id']}  {row['source']}  {clip(row['name'], 80)}" for row in rows[:_LISTED])
+            raise PlmError(
+                f"{len(rows):,}{'+' if len(rows) == 1000 else ''} documents of {build.recipe.name} are called "
+                f"{clip(wanted, 60)} or have an id that begins so; give more of the id:\n{named}"
+            )
+    raise PlmError(
+        f"{build.recipe.name} has no document with the id or name {quote(wanted, 80)}. Ids stand in the shards' column "
+        f"`id`, in the ledger and in the report's examples; `plm explain --grep TEXT` finds a document by its text."
+    )
+
+
+def _rejected_story(row: dict[str, Any]) -> list[str]:
+    return [
+        printable(row["name"]),
+        f"  id        {row['id']}",
+        f"  source    {row['source']}",
+        "",
+        f"It was {_rejection(row)}",
+    ]
+
+
+def _rejection(row: dict[str, Any]) -> str:
+    step, _, reason = row["rule"].partition(".")
+    detail = f" ({printable(row['detail'])})" if row["detail"] else ""
+    return f"{row['verdict']} at {step}, before any rule: {reason}{detail}"
+
+
+def _facts(build: Build, document: dict[str, Any], measured: dict[str, Any]) -> list[str]:
+    spec = build.recipe.sources[document["source"]]
+    return [
+        printable(document["name"]),
+        f"  id        {document['id']}",
+        f"  source    {document['source']} (reader {spec.reader}, domain {spec.domain}, priority {spec.priority})",
+        f"  licence   {printable(document['license'])}",
+        f"  size      {document['bytes']:,} bytes, {measured['words']:,} words, {document['token_count']:,} tokens",
+        f"  language  {measured['language']} {measured['language_score']:.2f}, then {measured['runner_up']} "
+        f"{measured['runner_up_score']:.2f}; the source declares {spec.language}",
+    ]
+
+
+def _dropped(build: Build, document: dict[str, Any], text: str) -> Iterator[str]:
+    fired = tables.ledger(build).filter(pl.col("id") == document["id"]).collect().to_dicts()
+    order = {name: i for i, name in enumerate([*RULES, EXACT, NEAR])}
+    fired.sort(key=lambda row: order.get(row["rule"], len(order)))
+    if fired[0]["rule"] in (EXACT, NEAR):
+        yield from _duplicate(build, document, text, fired[0])
+        return
+    yield f"Dropped by {len(fired)} rules, each of which is enough:" if len(fired) > 1 else "Dropped by one rule:"
+    for row in fired:
+        rule = RULES.get(row["rule"])
+        yield f"  {row['rule']}: {rule.meaning if rule else 'no rule of this version'}"
+        if row["value"] is not None and row["threshold"] is not None:
+            value, threshold = figures(row["value"], row["threshold"])
+            side = "below the minimum" if row["bound"] == "min" else "above the maximum"
+            yield f"    {value} is {side} of {threshold}"
+        if part := tables.offending(build, document["source"], row["rule"], text):
+            yield f"    {part}"
+
+
+def _duplicate(build: Build, document: dict[str, Any], text: str, row: dict[str, Any]) -> Iterator[str]:
+    winner = tables.verdicts(build).filter(pl.col("id") == row["winner"]).collect().to_dicts()[0]
+    other = tables.texts(build, winner["source"], [winner["id"]])[winner["id"]]
+    width = build.recipe.curate.dedup.shingle_words
+    alike = similarity(text, other, width)
+    exact = row["rule"] == EXACT
+    yield f"Dropped as {'an exact' if exact else 'a near'} duplicate ({row['rule']}). This one stayed:"
+    yield f"  {printable(winner['name'])}"
+    yield f"  id        {winner['id']}"
+    yield f"  source    {winner['source']}"
+    one, two = standing(build, winner["source"], winner["id"]), standing(build, document["source"], document["id"])
+    yield f"  because   {why_it_stayed(one, two)}"
+    shared = f"{row['value']:,.0f} documents that pass the rules {'have this text' if exact else 'are in the cluster'}"
+    yield f"  Jaccard   {figures(alike, 1.0)[0]} of their {width}-word shingles; {shared}"
+    bands, rows = build.banding
+    if not exact and alike < (1 / bands) ** (1 / rows):
+        yield "            They are in one cluster through documents that are like both."
+    if text == other:
+        yield "  The texts are the same."
+        return
+    yield "  Where they differ:" if (found := differences(text, other)) else "  They differ in white space alone."
+    for mine, theirs in found:
+        yield f"    this      {mine}"
+        yield f"    the other {theirs}"
+
+
+def _kept(build: Build, document: dict[str, Any], measured: dict[str, Any]) -> Iterator[str]:
+    yield "Kept."
+    if closest := _closest(thresholds(build.recipe, document["source"]), measured):
+        yield "  The rules that came closest:"
+    for margin, name, said_value, said_threshold in closest:
+        yield (
+            f"    {name}: {RULES[name].meaning}: {said_value}, the {RULES[name].bound}imum is {said_threshold} "
+            f"({'on it' if margin == 0 else f'{margin:.1%} away'})"
+        )
+    losers = tables.ledger(build).filter(pl.col("winner") == document["id"]).select("id", "source", "rule").collect()
+    names = _names(build, losers["id"].head(_LISTED).to_list())
+    if losers.height:
+        yield f"  It stayed for {losers.height:,} duplicate{'' if losers.height == 1 else 's'}:"
+    for identity, source, rule in losers.head(_LISTED).iter_rows():
+        yield f"    {identity}  {source}  {clip(names[identity], 80)}  ({rule})"
+    if losers.height > _LISTED:
+        yield f"    and {losers.height - _LISTED:,} more"
+    yield from _places(build, document)
+
+
+def _closest(limits: dict[str, float | None], measured: dict[str, Any]) -> list[tuple[float, str, str, str]]:
+    """The rules that a document passed by the least, as shares of their thresholds."""
+    margins = []
+    for name, rule in RULES.items():
+        # Of a threshold of 0 every document that is kept is as near as can be.
+        if (limit := limits.get(name)) and rule.column in measured:
+            value = float(measured[rule.column])
+            margins.append((abs(value - limit) / abs(limit), name, *figures(value, limit)))
+    return sorted(margins)[:_CLOSEST]
+
+
+def _names(build: Build, ids: list[str]) -> dict[str, str]:
+    rows = tables.verdicts(build).filter(pl.col("id").is_in(ids)).select("id", "name").collect()
+    return dict(rows.iter_rows())
+
+
+def is_held_out(build: Build, content_hash: str) -> bool:
+    """Whether a kept document is held out of every phase: by its content alone, as ``mix`` draws it."""
+    limit = int(Fraction(str(build.recipe.held_out)) * 2**64)
+    return rank_hash(build.recipe.seed, "held-out", content_hash) < limit
+
+
+def _places(build: Build, document: dict[str, Any]) -> Iterator[str]:
+    if is_held_out(build, document["content_hash"]):
+        yield "  It is held out: in no phase, to measure the loss on."
+        return
+    built = build.built_phases()
+    places = []
+    for phase, (selected, _) in built.items():
+        rows = tables.selection(selected).filter(pl.col("id") == document["id"]).sort("position").collect()
+        places += [
+            f"    {phase}: row {position:,} of its shards" + (f", epoch {epoch + 1}" if epoch else "")
+            for position, epoch in rows.select("position", "epoch").iter_rows()
+        ]
+    if places:
+        yield "  It is in:"
+        yield from places
+    else:
+        yield "  It is in no phase that is built: their budgets were met before its turn came."
+    if missing := [phase for phase in build.recipe.phases if phase not in built]:
+        yield f"  Not built yet: {', '.join(missing)}"
+
+
+def figures(value: float, threshold: float) -> tuple[str, str]:
+    """Two numbers with as many decimals as it takes to tell them apart, three at least."""
+    for decimals in range(3, 16):
+        shown = _figure(value, decimals), _figure(threshold, decimals)
+        if shown[0] != shown[1] or value == threshold:
+            break
+    return shown
+
+
+def _figure(value: float, decimals: int) -> str:
+    if float(value).is_integer():
+        return f"{int(value):,}"
+    return f"{value:,.{decimals}f}".rstrip("0").removesuffix(".")

@@ -1,0 +1,133 @@
+"""The tables of a built corpus, as the commands that tell why read them: lazily or in batches, and never made here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from plm_data.attributes.quality import STOP_WORDS
+from plm_data.build import Build
+from plm_data.dedup.clusters import read_signatures
+from plm_data.dedup.corpora import Corpus, hash_ids
+from plm_data.engine import Step
+from plm_data.errors import PlmError
+from plm_data.inspect.offending import offending_part
+from plm_data.recipe import Guardrails, Recipe
+from plm_data.recipe_file import load_recipe
+from plm_data.store import Output
+from plm_data.tables import read_slices
+
+_NO_GUARDRAILS = Guardrails(max_source_loss=1.0, max_cluster=2**62, max_quarantined=1.0)
+# Columns of the attributes that are as large as a text.
+_NOT_MEASURES = ("tokens", "c4_text", "signature")
+
+
+class Built(Build):
+    """A build that only finds: a question about a corpus never starts an hour's work.
+
+    Guardrails do not hold: a corpus that one of them stopped is the one to ask why.
+    """
+
+    def __init__(self, recipe: Recipe, home: Path):
+        curate = recipe.curate.model_copy(update={"guardrails": _NO_GUARDRAILS})
+        super().__init__(recipe.model_copy(update={"curate": curate}), home, workers=1)
+
+    def _run(self, stage: str, steps: Sequence[Step]) -> list[Output]:
+        outputs = [self.store.find(step.name, step.key()) for step in steps]
+        found = [output for output in outputs if output is not None]
+        if len(found) < len(outputs):
+            raise PlmError(
+                f"{self.folder}: not built from the recipe, the sources and the plm that are here now ({stage} is "
+                f"missing); run `plm build {self.recipe.name}` (or its file) first."
+            )
+        return found
+
+
+def open_built(recipe: str | Path, home: Path) -> Built:
+    """The build of a recipe in a home; raises ``PlmError`` on the first use of what is not there."""
+    return Built(load_recipe(recipe), home)
+
+
+def ledger(build: Build) -> pl.LazyFrame:
+    """``id, source, verdict, rule, value, threshold, bound, winner``: a row a document and rule that fired."""
+    return build.table("ledger")
+
+
+def verdicts(build: Build) -> pl.LazyFrame:
+    """A row a document that was read: its source, name, sizes, hash, cluster, verdict and first reason."""
+    return build.table("verdicts")
+
+
+def rejected(build: Build) -> pl.LazyFrame:
+    """``id, source, verdict, rule, name, detail``: what never became a document."""
+    return build.table("rejected")
+
+
+def selection(selected: Output) -> pl.LazyFrame:
+    """``id, source, epoch, token_count, position`` of one phase."""
+    return pl.scan_parquet(sorted(selected.path.glob("selection*.parquet")), glob=False)
+
+
+def texts(build: Build, source: str, ids: Sequence[str]) -> dict[str, str]:
+    """The texts of some documents of a source by id."""
+    wanted = pl.scan_parquet(build.documents[source].parts(), glob=False).filter(pl.col("id").is_in(list(ids)))
+    return dict(wanted.select("id", "text").collect().iter_rows())
+
+
+def texts_of(build: Build, documents: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """The texts of some documents, given as source and id, by id."""
+    ids: dict[str, list[str]] = {}
+    for source, identity in documents:
+        ids.setdefault(source, []).append(identity)
+    return {identity: text for source, own in ids.items() for identity, text in texts(build, source, own).items()}
+
+
+def text_batches(build: Build, source: str) -> Iterator[pl.DataFrame]:
+    """``id, name, text`` of all documents of a source."""
+    for part in build.documents[source].parts():
+        yield from read_slices(part, ["id", "name", "text"])
+
+
+def measures(build: Build, source: str, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """All measures of some documents of a source: id → column → value."""
+    found: dict[str, dict[str, Any]] = {identity: {} for identity in ids}
+    for output in build.attributes[source].values():
+        names = [name for name in pl.read_parquet_schema(output.parts()[0]) if name not in _NOT_MEASURES]
+        rows = pl.scan_parquet(output.parts(), glob=False).select(names).filter(pl.col("id").is_in(list(ids))).collect()
+        for row in rows.iter_rows(named=True):
+            found[row["id"]].update(row)
+    return found
+
+
+def offending(build: Build, source: str, rule: str, text: str) -> str | None:
+    """``offending_part`` of a text, as the texts of its source are measured."""
+    curate = build.recipe.curate
+    language = curate.languages.get(build.recipe.sources[source].language)
+    stop_words = language.stop_words if language and language.stop_words else STOP_WORDS
+    return offending_part(rule, text, stop_words, curate.c4_lines.terminal_punctuation)
+
+
+def measure(build: Build, source: str, column: str) -> pl.LazyFrame | None:
+    """``id, value``: one measure of all documents of a source; None if it is not measured."""
+    for output in build.attributes[source].values():
+        if column in pl.read_parquet_schema(output.parts()[0]):
+            return pl.scan_parquet(output.parts(), glob=False).select("id", value=pl.col(column).cast(pl.Float64))
+    return None
+
+
+def signature_batches(build: Build, source: str) -> Iterator[tuple[pl.Series, np.ndarray]]:
+    """Ids and MinHash signatures (uint32 ``[n, permutations]``) of a source; none where near duplicates are kept."""
+    output = build.attributes[source].get("signatures")
+    for part in output.parts() if output else ():
+        yield from read_signatures(part)
+
+
+def kept_corpus(build: Build) -> Corpus:
+    """The kept documents of a build, to compare with another corpus."""
+    parts = [part for output in build.documents.values() for part in output.parts()]
+    kept = verdicts(build).filter(pl.col("verdict") == "kept").select("id").collect()["id"]
+    return Corpus(parts, kept=np.sort(hash_ids(kept)))
