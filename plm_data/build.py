@@ -9,20 +9,26 @@ import os
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import polars as pl
 
 from plm_data import mix
 from plm_data.attributes.heuristics import MeasureHeuristics
 from plm_data.attributes.language import MeasureLanguage, model_path
+from plm_data.attributes.quality import STOP_WORDS
 from plm_data.attributes.tokens import Tokenise, TrainTokenizer
-from plm_data.decide import Decide, check_guardrails
-from plm_data.dedup.clusters import Cluster, Sign
+from plm_data.decisions import winners
+from plm_data.decisions.columns import SourceColumns
+from plm_data.decisions.guardrails import check_guardrails
+from plm_data.decisions.judge import Judge
+from plm_data.decisions.verdicts import Decide
+from plm_data.dedup import clusters
+from plm_data.dedup.clusters import Sign
 from plm_data.dedup.minhash import bands_and_rows
 from plm_data.engine import Step, run_steps
 from plm_data.errors import RecipeError
-from plm_data.recipe import Recipe, thresholds
+from plm_data.recipe import Recipe, SourceSpec, thresholds
 from plm_data.shards import WriteShards
 from plm_data.sources import make_reader
 from plm_data.sources.base import Reader
@@ -31,6 +37,9 @@ from plm_data.store import Output, Store, file_sha256, temporary_name
 
 # FineWeb's, for a recipe that names neither bands and rows nor a threshold.
 _DEFAULT_BANDS, _DEFAULT_ROWS = 14, 8
+# A partition's texts are worked in slices, but its ids and columns are held; and so many make resuming cheap.
+_PARTITION_BYTES = 64_000_000
+_FEWEST_PARTITIONS = 4
 # The name, and the segment, of the shards of the documents that no phase may have.
 HELD_OUT: Final = "held-out"
 
@@ -38,6 +47,11 @@ HELD_OUT: Final = "held-out"
 def default_home() -> Path:
     """Where builds live: ``PLM_HOME``, or ``build`` in the current folder."""
     return Path(os.environ.get("PLM_HOME", "build"))
+
+
+def _read_by(spec: SourceSpec) -> SourceSpec:
+    """A source without what does not change its documents, so that a changed priority collects nothing anew."""
+    return spec.model_copy(update={"priority": 0, "dedup": "near", "domain": "any", "language": "any", "lines": "all"})
 
 
 class Build:
@@ -97,10 +111,20 @@ class Build:
         )
 
     @cached_property
+    def partitions(self) -> int:
+        """Pieces that every source is worked in: a document of whatever source belongs to that of its id."""
+        if self.recipe.partitions is not None:
+            return self.recipe.partitions
+        largest = max((reader.size_bound() or 0 for reader in self.readers.values()), default=0)
+        return min(max(_FEWEST_PARTITIONS, -(-largest // _PARTITION_BYTES)), 4096)
+
+    @cached_property
     def collected(self) -> dict[str, Output]:
         """Source → its documents as found."""
         steps = [
-            Collect(source=name, spec=spec, fingerprint=self.readers[name].fingerprint(), pieces=self.recipe.partitions)
+            Collect(
+                source=name, spec=_read_by(spec), fingerprint=self.readers[name].fingerprint(), pieces=self.partitions
+            )
             for name, spec in self.recipe.sources.items()
         ]
         return dict(zip(self.recipe.sources, self._run("collect", list(steps)), strict=True))
@@ -108,7 +132,7 @@ class Build:
     @cached_property
     def documents(self) -> dict[str, Output]:
         """Source → its documents in normal form."""
-        steps = [Normalise(collected=output) for output in self.collected.values()]
+        steps = [Normalise(collected=output, pieces=self.partitions) for output in self.collected.values()]
         return dict(zip(self.collected, self._run("normalise", list(steps)), strict=True))
 
     @cached_property
@@ -127,19 +151,35 @@ class Build:
     @cached_property
     def attributes(self) -> dict[str, dict[str, Output]]:
         """Source → attribute step → its output: all measured in one pass of the workers."""
-        dedup = self.recipe.curate.dedup
+        curate, dedup = self.recipe.curate, self.recipe.curate.dedup
         model = file_sha256(model_path())
         steps: list[tuple[str, Step]] = []
         for name, documents in self.documents.items():
             spec = self.recipe.sources[name]
+            language = curate.languages.get(spec.language)
+            stop_words = language.stop_words if language and language.stop_words else STOP_WORDS
             steps += [
-                (name, MeasureHeuristics(documents=documents)),
+                (
+                    name,
+                    Tokenise(
+                        documents=documents,
+                        tokenizer=self.tokenizer,
+                        edit_lines=spec.lines == "c4",
+                        terminal=spec.lines == "c4" and curate.c4_lines.terminal_punctuation,
+                    ),
+                ),
+                (
+                    name,
+                    MeasureHeuristics(
+                        documents=documents, stop_words=stop_words, terminal=curate.c4_lines.terminal_punctuation
+                    ),
+                ),
                 (name, MeasureLanguage(documents=documents, declared=spec.language, model_sha256=model)),
-                (name, Tokenise(documents=documents, tokenizer=self.tokenizer)),
             ]
             if spec.dedup == "near":
                 sign = Sign(
-                    documents=documents, permutations=dedup.permutations, shingle_words=dedup.shingle_words
+                    documents=documents, permutations=dedup.permutations, shingle_words=dedup.shingle_words,
+                    keep_shingles=dedup.min_jaccard is not None,
                 )  # fmt: skip
                 steps.append((name, sign))
         outputs = self._run("attributes", [step for _, step in steps])
@@ -163,29 +203,69 @@ class Build:
         return dedup.bands or _DEFAULT_BANDS, dedup.rows or _DEFAULT_ROWS
 
     @cached_property
-    def clusters(self) -> Output:
+    def near(self) -> dict[str, Output]:
+        """Source → the near-duplicate cluster of each of its documents, for the sources whose near duplicates count."""
         signatures = {name: found["signatures"] for name, found in self.attributes.items() if "signatures" in found}
+        if not signatures:
+            return {}
         bands, rows = self.banding
-        return self._run("clusters", [Cluster(signatures=signatures, bands=bands, rows=rows)])[0]
+        buckets = clusters.buckets_for(bands * sum(output.counts.kept for output in signatures.values()))
+        steps = [
+            clusters.Bands(signatures=output, bands=bands, rows=rows, buckets=buckets) for output in signatures.values()
+        ]
+        banded = dict(zip(signatures, self._run("bands", list(steps)), strict=True))
+        min_jaccard = self.recipe.curate.dedup.min_jaccard
+        match = clusters.Match(
+            bands=banded, signatures=signatures if min_jaccard else {}, buckets=buckets, min_jaccard=min_jaccard
+        )
+        matched = self._run("match", [match])[0]
+        clustered = self._run("clusters", [clusters.Cluster(matched=matched, pieces=self.partitions)])[0]
+        attached = [
+            clusters.NearClusters(signatures=output, clusters=clustered, pieces=self.partitions)
+            for output in signatures.values()
+        ]
+        return dict(zip(signatures, self._run("near", list(attached)), strict=True))
+
+    def _column_outputs(self, source: str) -> dict[str, Output]:
+        """Where the columns of a source's documents lie, by the names that ``SourceColumns`` gives them."""
+        attributes = self.attributes[source]
+        outputs = {"documents": self.documents[source]}
+        outputs |= {kind: attributes[kind] for kind in ("heuristics", "language", "tokens")}
+        return outputs | ({"near": self.near[source]} if source in self.near else {})
+
+    def source_columns(self, source: str) -> SourceColumns:
+        """The columns of a source's documents."""
+        return SourceColumns(**self._column_outputs(source))
 
     @cached_property
-    def decided(self) -> Output:
-        """The ledger and the verdicts; the guardrails have passed."""
-        sources = self.recipe.sources
-        step = Decide(
-            columns={
-                name: [self.collected[name], self.documents[name]]
-                + [self.attributes[name][kind] for kind in ("heuristics", "language", "tokens")]
-                for name in sources
-            },
-            clusters=self.clusters,
-            thresholds={name: thresholds(self.recipe, name) for name in sources},
-            priorities={name: spec.priority for name, spec in sources.items()},
-            domains={name: spec.domain for name, spec in sources.items()},
-        )
-        output = self._run("decide", [step])[0]
-        check_guardrails(output, self.recipe.curate.guardrails)
-        return output
+    def decided(self) -> dict[str, Output]:
+        """Source → its ledger and verdicts; the guardrails have passed."""
+        columns = {name: self._column_outputs(name) for name in self.recipe.sources}
+        buckets = winners.buckets_for(sum(output.counts.kept for output in self.documents.values()))
+        judging = [
+            Judge(
+                source=name, columns=columns[name], thresholds=thresholds(self.recipe, name),
+                priority=spec.priority, quality=self.recipe.curate.dedup.quality, buckets=buckets,
+            )
+            for name, spec in self.recipe.sources.items()
+        ]  # fmt: skip
+        judged = dict(zip(self.recipe.sources, self._run("judge", list(judging)), strict=True))
+        exact = self._run("exact", [winners.ExactWinners(judged=judged, buckets=buckets)])[0]
+        won = self._run("winners", [winners.NearWinners(entrants=exact, buckets=buckets, pieces=self.partitions)])[0]
+        deciding = [
+            Decide(
+                source=name, domain=spec.domain, collected=self.collected[name], columns=columns[name],
+                judged=judged[name], won=won,
+            )
+            for name, spec in self.recipe.sources.items()
+        ]  # fmt: skip
+        decided = dict(zip(self.recipe.sources, self._run("decide", list(deciding)), strict=True))
+        check_guardrails(decided, self.recipe.curate.guardrails)
+        return decided
+
+    def table(self, name: Literal["ledger", "verdicts", "rejected"]) -> pl.LazyFrame:
+        """The decisions of all sources: the ledger, one row a document, or what was rejected before."""
+        return pl.scan_parquet([part for source in sorted(self.decided) for part in self.decided[source].parts(name)])
 
     def _select_step(self, phase: str) -> mix.Select:
         return mix.Select(
@@ -206,6 +286,9 @@ class Build:
             selection=selection,
             planned=planned,
             documents={name: self.documents[name] for name in sources},
+            edited={
+                name: self.attributes[name]["heuristics"] for name in sources if self.recipe.sources[name].lines == "c4"
+            },
             tokens={name: self.attributes[name]["tokens"] for name in sources},
             domains={name: self.recipe.sources[name].domain for name in sources},
             languages={name: self.recipe.sources[name].language for name in sources},

@@ -22,6 +22,8 @@ from plm_data.store import Counts, Output
 from plm_data.tables import write_parquet
 from plm_data.text.hashing import rank_hash
 
+_KEPT = ["id", "source", "content_hash", "token_count"]
+
 
 def quotas(phase: PhaseSpec) -> dict[str, int]:
     """Tokens of each source in a phase; they sum to the budget exactly (largest remainders)."""
@@ -76,13 +78,14 @@ def check_supply(recipe: Recipe, supply: dict[str, int], measured: bool) -> None
     )
 
 
-def kept_documents(decided: Output, seed: int, held_out: float, for_training: bool) -> pl.DataFrame:
+def kept_documents(decided: dict[str, Output], seed: int, held_out: float, for_training: bool) -> pl.DataFrame:
     """The verdicts' rows of the kept documents: those for the phases, or the held-out ones.
 
     A document is held out by the hash of its content alone, so nothing else in the recipe moves it; duplicates of
     it are gone already.
     """
-    verdicts = pl.read_parquet(decided.path / "verdicts.parquet").filter(pl.col("verdict") == "kept")
+    parts = [part for source in sorted(decided) for part in decided[source].parts("verdicts")]
+    verdicts = pl.scan_parquet(parts).filter(pl.col("verdict") == "kept").select(_KEPT).collect()
     limit = int(Fraction(str(held_out)) * 2**64)
     out = pl.Series(
         [rank_hash(seed, "held-out", value) < limit for value in verdicts["content_hash"]], dtype=pl.Boolean
@@ -90,7 +93,7 @@ def kept_documents(decided: Output, seed: int, held_out: float, for_training: bo
     return verdicts.filter(~out if for_training else out)
 
 
-def supply_of(decided: Output, seed: int, held_out: float) -> dict[str, int]:
+def supply_of(decided: dict[str, Output], seed: int, held_out: float) -> dict[str, int]:
     """Tokens of one epoch by source that has any: of the kept documents that are not held out."""
     kept = kept_documents(decided, seed, held_out, for_training=True)
     return dict(kept.group_by("source").agg(pl.col("token_count").sum()).sort("source").iter_rows())
@@ -104,7 +107,7 @@ class Select(Step):
     """
 
     name: ClassVar[str] = "select"
-    decided: Output
+    decided: dict[str, Output]
     phase: str
     stretches: dict[str, tuple[int, int]] | None
     held_out: float
@@ -116,7 +119,7 @@ class Select(Step):
 
     @property
     def rows_expected(self) -> int:
-        return self.decided.counts.kept
+        return sum(output.counts.kept for output in self.decided.values())
 
     def run(self, partition: int, out: Path) -> Counts:
         training = self.stretches is not None
@@ -135,7 +138,7 @@ class Select(Step):
         selection = selection.with_row_index("position").with_columns(pl.col("position").cast(pl.Int64))
         write_parquet(selection, out / "selection.parquet")
         kept = selection["id"].n_unique()
-        return Counts(read=self.decided.counts.kept, kept=kept, dropped=self.decided.counts.kept - kept)
+        return Counts(read=self.rows_expected, kept=kept, dropped=self.rows_expected - kept)
 
 
 def _everything(documents: pl.DataFrame) -> dict[str, tuple[int, int]]:

@@ -56,6 +56,7 @@ class SourceSpec(Strict):
     )
     priority: int = Field(description="of two duplicates the one from the source of higher priority survives")
     dedup: Literal["near", "exact"] = Field("near", description="exact: near duplicates of this source are kept")
+    lines: Literal["all", "c4"] = Field("all", description="c4: the phases get its texts as C4's line rules edit them")
 
 
 class PythonSource(SourceSpec):
@@ -103,7 +104,25 @@ class HuggingFaceSource(SourceSpec):
         return self
 
 
-Source = Annotated[PythonSource | ReadmeSource | MathsSource | HuggingFaceSource, Field(discriminator="reader")]
+class FilesSource(SourceSpec):
+    """Local files, read fast and in bounded memory: Parquet, JSON Lines, and texts of one document each."""
+
+    reader: Literal["files"]
+    paths: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        min_length=1, description="files, folders (with all below them) or globs, from the recipe's working folder"
+    )
+    text: str = Field("text", description="column of the text")
+    id: str | None = Field("id", description="column of the id; null: the text's own hash")
+    license_column: str | None = None
+    max_document_bytes: Count = Field(20_000_000, description="a longer text (UTF-8) is quarantined")
+    broken_files: Literal["stop", "quarantine"] = Field(
+        "stop", description="a truncated or corrupt file stops the build, or is quarantined but for what can be read"
+    )
+
+
+Source = Annotated[
+    PythonSource | ReadmeSource | MathsSource | HuggingFaceSource | FilesSource, Field(discriminator="reader")
+]
 
 
 class _RuleThresholds(Strict):
@@ -134,13 +153,18 @@ Override = _threshold_model(only_given=True)
 
 
 class DedupSpec(Strict):
-    """MinHash near-duplicate search; exact duplicates are always found."""
+    """MinHash near-duplicate search; exact duplicates are always found.
+
+    Of a cluster the document of the highest source priority survives, then of the best ``quality``, then the longest.
+    """
 
     shingle_words: Annotated[int, Field(ge=1, le=50)] = 5
     permutations: Annotated[int, Field(ge=2, le=1024)] = 112
     bands: int | None = Field(None, ge=1)
     rows: int | None = Field(None, ge=1)
     threshold: float | None = Field(None, gt=0, lt=1, description="instead of bands and rows: datasketch's optimum")
+    min_jaccard: float | None = Field(None, gt=0, le=1, description="a pair counts only if its shingles are so similar")
+    quality: str | None = Field(None, description="measure that chooses a cluster's winner; -measure: lower is better")
 
     @model_validator(mode="after")
     def _one_way(self) -> DedupSpec:
@@ -164,9 +188,23 @@ class Guardrails(Strict):
     max_quarantined: Share = Field(0.05, description="largest share of a source that may be quarantined")
 
 
+class LanguageSpec(Override):  # type: ignore[valid-type, misc]
+    """What a language's sources have instead of the recipe's own thresholds and English stop words."""
+
+    stop_words: tuple[str, ...] | None = Field(None, min_length=1, description="for gopher.min_stop_words")
+
+
+class C4Lines(Strict):
+    """How C4's line rules edit a text before its sentences are counted."""
+
+    terminal_punctuation: bool = Field(False, description="a line must end in . ? ! or a quote, as in C4; FineWeb: not")
+
+
 class CurateSpec(Thresholds):  # type: ignore[valid-type, misc]
     """Thresholds, what overrides them, and duplicates."""
 
+    languages: dict[Name, LanguageSpec] = Field({}, description="thresholds and stop words of a source's language")
+    c4_lines: C4Lines = C4Lines()
     domains: dict[Name, Override] = Field({}, description="thresholds that hold for a domain")  # type: ignore[valid-type]
     sources: dict[Name, Override] = Field({}, description="thresholds that hold for a source")  # type: ignore[valid-type]
     dedup: DedupSpec = DedupSpec()
@@ -228,7 +266,9 @@ class Recipe(Strict):
     name: Name
     description: str = ""
     seed: int = Field(ge=0)
-    partitions: Annotated[int, Field(ge=1, le=4096)] = Field(4, description="pieces a source is worked in")
+    partitions: Annotated[int, Field(ge=1, le=4096)] | None = Field(
+        None, description="pieces a source is worked in; null: by the size of the largest source"
+    )
     max_epochs: float = Field(1.0, gt=0, description="most passes over a source, all phases together")
     held_out: float = Field(0.0, ge=0, lt=1, description="share of the kept documents, by content hash, for no phase")
     tokenizer: TokenizerSpec = TokenizerSpec()
@@ -241,9 +281,11 @@ class Recipe(Strict):
 
 
 def thresholds(recipe: Recipe, source: str) -> dict[str, float | None]:
-    """``set.key`` → threshold for one source: the recipe's, overridden by its domain's, then by its own."""
-    curate = recipe.curate
-    layers = [curate, curate.domains.get(recipe.sources[source].domain), curate.sources.get(source)]
+    """``set.key`` → threshold for one source: the recipe's, overridden by its language's, its domain's, its own."""
+    curate, spec = recipe.curate, recipe.sources[source]
+    layers = [
+        curate, curate.languages.get(spec.language), curate.domains.get(spec.domain), curate.sources.get(source),
+    ]  # fmt: skip
     merged: dict[str, float | None] = {}
     for layer in layers:
         for name, value in _given(layer):

@@ -95,7 +95,7 @@ def _line(node: yaml.Node, location: tuple[str | int, ...]) -> int:
 
 
 def _explain(path: Path, node: yaml.Node, error: ValidationError) -> str:
-    kinds = {"python-code", "python-docs", "package-readmes", "worked-maths", "huggingface"}
+    kinds = {"python-code", "python-docs", "package-readmes", "worked-maths", "huggingface", "files"}
     messages = []
     for item in error.errors():
         parts = item["loc"]
@@ -156,7 +156,12 @@ def _check_references(path: Path, node: yaml.Node, recipe: Recipe) -> None:
                 f"{path}:{_line(node, ('phases', name, 'mix'))}: the weights of phases.{name}.mix sum to {total:.6g}, "
                 f"expected 1. Change them so that they sum to 1."
             )
-    for section, names in (("sources", recipe.sources), ("domains", {s.domain for s in recipe.sources.values()})):
+    sources = recipe.sources.values()
+    for section, names in (
+        ("sources", set(recipe.sources)),
+        ("domains", {source.domain for source in sources}),
+        ("languages", {source.language for source in sources}),
+    ):  # fmt: skip
         for name in getattr(recipe.curate, section):
             if name not in names:
                 raise RecipeError(

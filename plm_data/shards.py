@@ -8,6 +8,7 @@ shards back.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,7 +23,7 @@ from plm_data.engine import Step
 from plm_data.errors import StoreError
 from plm_data.recipe import ShardSpec
 from plm_data.store import Counts, Output, file_sha256, write_json
-from plm_data.tables import read_batches, write_parquet
+from plm_data.tables import read_slices, write_parquet
 
 FORMAT = 1
 SCHEMA = pa.schema(
@@ -35,6 +36,8 @@ SCHEMA = pa.schema(
 class WriteShards(Step):
     """The shards and the manifest of one phase.
 
+    ``edited``: the heuristics of the sources whose texts are as C4's line rules edit them.
+
     The phase's order is cut into shards first; each document then goes to its shard's bucket on disk, and each
     bucket is sorted and written by itself. So memory holds one part of a source and one shard, never a phase.
     """
@@ -46,6 +49,7 @@ class WriteShards(Step):
     selection: Output
     planned: dict[str, int]
     documents: dict[str, Output]
+    edited: dict[str, Output]
     tokens: dict[str, Output]
     domains: dict[str, str]
     languages: dict[str, str]
@@ -77,19 +81,25 @@ class WriteShards(Step):
         return Counts(read=selection.height, kept=manifest["rows"])
 
     def _fill_buckets(self, source: str, selection: pl.DataFrame, buckets: Path) -> None:
-        parts = zip(self.documents[source].parts(), self.tokens[source].parts(), strict=True)
-        for number, (document_part, token_part) in enumerate(parts):
-            batches = zip(
-                read_batches(document_part, ["id", "text", "license"]),
-                read_batches(token_part, ["id", "tokens"]),
-                strict=True,
-            )
+        for number in range(len(self.documents[source].parts())):
             rows = pl.concat(
                 documents.join(tokens, on="id", validate="1:1").join(selection, on="id")
-                for documents, tokens in batches
+                for documents, tokens in self._slices(source, number)
             ).with_columns(domain=pl.lit(self.domains[source]), language=pl.lit(self.languages[source]))
             for (shard,), bucket in rows.group_by("shard"):
                 bucket.drop("shard").write_parquet(buckets / f"{shard:05d}-{source}-{number:05d}.parquet")
+
+    def _slices(self, source: str, partition: int) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+        """Texts and tokens of a partition, slice by slice."""
+        documents = read_slices(self.documents[source].parts()[partition], ["id", "text", "license"])
+        tokens = read_slices(self.tokens[source].parts()[partition], ["id", "tokens"])
+        if source not in self.edited:
+            yield from zip(documents, tokens, strict=True)
+            return
+        edits = read_slices(self.edited[source].parts()[partition], ["id", "c4_text"])
+        for whole, edit, ids in zip(documents, edits, tokens, strict=True):
+            texts = whole.join(edit, on="id", validate="1:1", maintain_order="left")
+            yield texts.with_columns(text=pl.coalesce("c4_text", "text")).drop("c4_text"), ids
 
     def _manifest(self, shards: list[Path], selection: pl.DataFrame) -> dict[str, Any]:
         """Count by reading back, and refuse shards that are not what was selected."""

@@ -11,11 +11,11 @@ import polars as pl
 
 from plm_data import mix
 from plm_data.build import Build
-from plm_data.decide import EXACT, NEAR
+from plm_data.decisions.ledger import EXACT, NEAR
 from plm_data.recipe import Recipe, thresholds
 from plm_data.rules import RULE_SETS
 from plm_data.store import Output, digest
-from plm_data.tables import read_batches
+from plm_data.tables import read_slices
 from plm_data.text.hashing import rank_hash
 
 _EXCERPT_CHARS = 280
@@ -25,10 +25,7 @@ Json = dict[str, Any]
 
 def gather(build: Build) -> Json:
     """Everything the report says, from stored outputs alone; rows are counted anew from the shards' manifests."""
-    decided = build.decided
-    verdicts = pl.read_parquet(decided.path / "verdicts.parquet")
-    ledger = pl.read_parquet(decided.path / "ledger.parquet")
-    rejected = pl.read_parquet(decided.path / "rejected.parquet")
+    verdicts, ledger, rejected = (build.table(name).collect() for name in ("verdicts", "ledger", "rejected"))
     built = build.built_phases()
     kept = verdicts.filter(pl.col("verdict") == "kept")
     largest = dict(kept.group_by("source").agg(pl.col("token_count").max()).iter_rows())
@@ -39,7 +36,7 @@ def gather(build: Build) -> Json:
         "description": build.recipe.description,
         "seed": build.recipe.seed,
         "recipe_digest": recipe_digest(build.recipe),
-        "fingerprint": decided.key,
+        "fingerprint": digest([build.decided[name].content for name in sorted(build.decided)]),
         "phases": phases,
         "sources": _sources(build, verdicts, rejected),
         "rules": _rules(build, ledger, verdicts),
@@ -166,7 +163,7 @@ def _add_examples(build: Build, rows: list[Json], picks: dict[str, Json]) -> Non
     texts: dict[str, tuple[str, str]] = {}
     for source, ids in wanted.items():
         for part in build.documents[source].parts():
-            for batch in read_batches(part, ["id", "name", "text"]):
+            for batch in read_slices(part, ["id", "name", "text"]):
                 for identity, name, text in batch.filter(pl.col("id").is_in(list(ids))).iter_rows():
                     texts[identity] = (name, text[:_EXCERPT_CHARS])
     for row in rows:
@@ -220,8 +217,8 @@ def _conservation(build: Build, built: dict[str, tuple[Output, Output]]) -> Iter
     for source, outputs in build.attributes.items():
         for step, output in outputs.items():
             yield line(step, source, output)
-    yield line("clusters", "all", build.clusters)
-    yield line("decide", "all", build.decided)
+    for source, output in build.decided.items():
+        yield line("decide", source, output)
     for phase, (selection, shards) in built.items():
         yield line("select", phase, selection)
         yield line("shards", phase, shards)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import polars as pl
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -59,3 +60,20 @@ def print_report(facts: dict[str, Any], console: Console, most_rules: int | None
         console.print(Text(note))
     for problem in facts["problems"]:
         console.print(Text(f"! {problem}", style="red"))
+
+
+def what_if_table(found: pl.DataFrame) -> Table:
+    """The rows of ``whatif.what_if`` and their sum."""
+    table = Table(title="kept now, and what the change gains and loses", title_justify="left")
+    for name in ("source", "documents", "gained", "lost", "then", "tokens", "gained", "lost", "then", "change"):
+        table.add_column(name, justify="left" if name == "source" else "right", no_wrap=True)
+    total = found.select(pl.lit("all").alias("source"), pl.exclude("source").sum())
+    for row in pl.concat([found, total]).iter_rows(named=True):
+        if row["source"] == "all":
+            table.add_section()
+        change = f"{row['new_tokens'] / row['tokens'] - 1:+.1%}" if row["tokens"] else ""
+        counts = [
+            f"{row[f'{kind}{what}']:,}" for what in ("documents", "tokens") for kind in ("", "gained_", "lost_", "new_")
+        ]
+        table.add_row(row["source"], *counts, change)
+    return table
