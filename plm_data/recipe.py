@@ -152,6 +152,14 @@ Thresholds = _threshold_model(only_given=False)
 Override = _threshold_model(only_given=True)
 
 
+# What a winner may be chosen by: the columns that the rules read, and those beside them.
+MEASURES = tuple(
+    dict.fromkeys(
+        [*(rule.column for rules in RULE_SETS for rule in rules.rules), "chars", "token_count", "language_score"]
+    )
+)
+
+
 class DedupSpec(Strict):
     """MinHash near-duplicate search; exact duplicates are always found.
 
@@ -168,6 +176,8 @@ class DedupSpec(Strict):
 
     @model_validator(mode="after")
     def _one_way(self) -> DedupSpec:
+        if self.quality is not None and self.quality.removeprefix("-") not in MEASURES:
+            raise ValueError(f"no measure {self.quality.removeprefix('-')!r}; the measures are {', '.join(MEASURES)}")
         given = (self.bands is not None, self.rows is not None)
         if self.threshold is not None and any(given):
             raise ValueError("give either threshold, or bands and rows, not both")

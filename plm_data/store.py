@@ -139,13 +139,14 @@ class Store:
     def commit(self, step: str, key: str, description: dict[str, Any], counts: Counts) -> Output:
         """Turn ``KEY.partial`` into ``KEY``: describe it and rename it."""
         partial, folder = self.partial(step, key), self.folder(step, key)
+        # What a killed run has left behind.
+        for leftover in list(partial.rglob("*.tmp")):
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
         files = {
             str(file.relative_to(partial)): {"bytes": file.stat().st_size, "sha256": file_sha256(file)}
             for file in sorted(partial.rglob("*"))
-            if file.is_file() and not file.name.endswith((".done.json", ".tmp")) and file.name != "_step.json"
+            if file.is_file() and not file.name.endswith(".done.json") and file.name != "_step.json"
         }
-        for leftover in partial.rglob("*.tmp"):
-            leftover.unlink()
         write_json(
             partial / "_step.json",
             {"step": step, "key": key, **description, "rows": asdict(counts), "files": files},

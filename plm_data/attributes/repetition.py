@@ -12,8 +12,10 @@ import polars as pl
 from numba import njit
 
 from plm_data.attributes.quality import ratio
+from plm_data.text import characters
+from plm_data.text.characters import LIMIT, SPACE
 from plm_data.text.lines import BLANK, Lines
-from plm_data.text.words import OFFSET_BASIS, PRIME, Words, finish
+from plm_data.text.words import OFFSET_BASIS, PRIME, Words, decode, finish
 
 TOP_N_GRAMS = (2, 3, 4)
 DUPLICATE_N_GRAMS = (5, 6, 7, 8, 9, 10)
@@ -23,7 +25,9 @@ def repetition(words: Words, lines: Lines) -> pl.DataFrame:
     """One row a text in normal form; every column is a share from 0 (repeated n-grams of long words may pass 1)."""
     filled = (lines.traits & BLANK) == 0
     line_repeats, line_chars, line_total, _ = repeated(lines.hashes, lines.chars, lines.offsets, filled)
-    hashes, chars, offsets = _paragraphs(words.data, lines.start, lines.stop, lines.chars, lines.traits, lines.offsets)
+    hashes, chars, offsets = _paragraphs(
+        words.data, lines.start, lines.stop, lines.chars, lines.traits, lines.offsets, characters.classes()
+    )
     paragraph_repeats, paragraph_chars, paragraph_total, _ = repeated(
         hashes, chars, offsets, np.ones(len(hashes), np.bool_)
     )
@@ -84,7 +88,13 @@ def repeated(
 
 @njit(cache=True, nogil=True)
 def _paragraphs(
-    data: np.ndarray, start: np.ndarray, stop: np.ndarray, chars: np.ndarray, traits: np.ndarray, offsets: np.ndarray
+    data: np.ndarray,
+    start: np.ndarray,
+    stop: np.ndarray,
+    chars: np.ndarray,
+    traits: np.ndarray,
+    offsets: np.ndarray,
+    classes: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Hashes, characters and offsets of the paragraphs: lines up to an empty one; white space around a text is none."""
     hashes = np.empty(len(start), np.uint64)
@@ -103,9 +113,11 @@ def _paragraphs(
                 h = (h ^ np.uint64(0x0A)) * PRIME
                 length += 1
             begin, skipped = start[line], 0
-            while first and (data[begin] == 0x20 or data[begin] == 0x09):
-                begin, skipped = begin + 1, skipped + 1
-            first = False
+            while first:
+                c, width = decode(data, begin)
+                first = c < LIMIT and (classes[c] & SPACE) != 0
+                if first:
+                    begin, skipped = begin + width, skipped + 1
             for i in range(begin, stop[line]):
                 h = (h ^ np.uint64(data[i])) * PRIME
             length += chars[line] - skipped

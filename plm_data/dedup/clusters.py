@@ -8,6 +8,7 @@ of their ids, so nothing depends on their order or on how they are laid out.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,6 +177,7 @@ class Cluster(Step):
                 members = members.with_columns(size=pl.len().over("cluster").cast(pl.Int64)).sort("node")
                 rows.add(members, partitions_of(members["node"].to_numpy(), self.pieces))
         stars.unlink()
+        shutil.rmtree(out / "components.tmp", ignore_errors=True)
         return Counts(read=total, kept=total)
 
 

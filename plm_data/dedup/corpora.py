@@ -73,7 +73,9 @@ def check(corpus: Corpus) -> None:
             f"texts in {corpus.text!r}. Name the column that holds them."
         )
     if found and not named:
-        raise PlmError(f"{corpus.files[0]}: no document has an id in {corpus.id!r}. Name the column that holds them.")
+        raise PlmError(
+            f"{corpus.files[0]}: no document has an id in {corpus.id!r}. Name the column that holds the ids."
+        )
 
 
 def batches(corpus: Corpus, refused: Counter[str] | None = None) -> Iterator[pl.DataFrame]:
@@ -93,13 +95,13 @@ def batches(corpus: Corpus, refused: Counter[str] | None = None) -> Iterator[pl.
             elif refused is not None:
                 refused[item.reason] += 1
             if len(held) == _BATCH_ROWS or characters > _BATCH_CHARACTERS:
-                yield _batch(held, corpus.kept)
+                yield from _batch(held, corpus.kept)
                 held, characters = [], 0
     if held:
-        yield _batch(held, corpus.kept)
+        yield from _batch(held, corpus.kept)
 
 
-def _batch(rows: list[tuple[int, str, int, str, str]], kept: np.ndarray | None) -> pl.DataFrame:
+def _batch(rows: list[tuple[int, str, int, str, str]], kept: np.ndarray | None) -> Iterator[pl.DataFrame]:
     columns = zip(_ROW.items(), zip(*rows, strict=True), strict=True)
     frame = pl.DataFrame([pl.Series(name, values, kind) for (name, kind), values in columns])
     if kept is not None:
@@ -107,7 +109,8 @@ def _batch(rows: list[tuple[int, str, int, str, str]], kept: np.ndarray | None) 
         inside = place < len(kept)
         inside[inside] = kept[place[inside]] == hashes[inside]
         frame = frame.filter(pl.Series(inside, dtype=pl.Boolean))
-    return frame.filter(pl.col("text").str.contains(r"\S"))
+    if (frame := frame.filter(pl.col("text").str.contains(r"\S"))).height:
+        yield frame
 
 
 def ids(batch: pl.DataFrame) -> pl.Series:

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numba import njit
 
-from plm_data.text.characters import LIMIT, SPACE
+from plm_data.text.characters import DIGIT, LIMIT, SPACE
 from plm_data.text.sentences import count_sentences
 from plm_data.text.words import decode
 
@@ -54,11 +54,14 @@ def _exactly_at(data: np.ndarray, i: int, stop: int, phrase: np.ndarray) -> bool
 
 
 @njit(cache=True, nogil=True)
-def _citation(data: np.ndarray, i: int, stop: int) -> int:
+def _citation(data: np.ndarray, i: int, stop: int, classes: np.ndarray) -> int:
     """Bytes of the citation at byte ``i``, which is a ``[``; 0 if there is none."""
     k = i + 1
-    while k < stop and 0x30 <= data[k] <= 0x39:
-        k += 1
+    while k < stop:
+        c, width = decode(data, k)
+        if c >= LIMIT or not classes[c] & DIGIT:
+            break
+        k += width
     if k < stop and data[k] == 0x5D:
         return k + 1 - i
     if _exactly_at(data, i, stop, _EDIT):
@@ -132,7 +135,7 @@ def edit(
             line = n
             i = a
             while i < b:
-                skip = _citation(data, i, b) if data[i] == 0x5B else 0
+                skip = _citation(data, i, b, classes) if data[i] == 0x5B else 0
                 if skip:
                     i += skip
                 else:

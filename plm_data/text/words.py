@@ -16,9 +16,9 @@ from numba import njit
 from plm_data.text import characters
 from plm_data.text.characters import LETTER, LIMIT, UNSPACED, UNSPACED_SCRIPTS
 
-_WORD_FLAG = characters.WORD
+_WORD_FLAG, _UNDERSCORE = characters.WORD, 0x5F
 # The definition; the scanner below is tested against it.
-WORD = rf"_*[\w&&[^_{UNSPACED_SCRIPTS}]]+|[{UNSPACED_SCRIPTS}]"
+WORD = rf"_*[\w&&[^_{UNSPACED_SCRIPTS}]][\w&&[^{UNSPACED_SCRIPTS}]]*|[{UNSPACED_SCRIPTS}]"
 
 
 @dataclass(frozen=True)
@@ -133,12 +133,12 @@ def _scan(
             if c >= 0x80:
                 c, width = decode(data, i)
             flags = classes[c] if c < LIMIT else np.uint8(0)
-            if flags & _WORD_FLAG:
+            if flags & _WORD_FLAG or (inside and c == _UNDERSCORE):
                 if not inside:
                     inside, letter = True, False
                     start[n], length, h = i - underscores, underscores, OFFSET_BASIS
                     for _ in range(underscores):
-                        h = (h ^ np.uint64(0x5F)) * PRIME
+                        h = (h ^ np.uint64(_UNDERSCORE)) * PRIME
                 for k in range(i, i + width):
                     h = (h ^ np.uint64(data[k])) * PRIME
                 length += 1
@@ -154,7 +154,7 @@ def _scan(
                     start[n], stop[n], hashes[n] = i, i + width, finish(h)
                     chars[n], letters[n] = 1, (flags & LETTER) != 0
                     n += 1
-                underscores = underscores + 1 if c == 0x5F else 0
+                underscores = underscores + 1 if c == _UNDERSCORE else 0
             i += width
         if inside:
             stop[n], hashes[n], chars[n], letters[n] = end, finish(h), length, letter
