@@ -25,7 +25,7 @@ def texts(max_bytes: int) -> pl.Series:
              "packages": ["stdlib"], "max_bytes": max_bytes}
         )  # fmt: skip
         found += [item.text for item in PythonFilesReader(reader, spec).read(0, 1) if isinstance(item, Raw)]
-    return pl.DataFrame({"text": found}).select(normalise(pl.col("text")))["text"]
+    return normalise(pl.Series("text", found, dtype=pl.String))
 
 
 def best(work: Callable[[], Any], times: int) -> tuple[float, Any]:
@@ -47,3 +47,15 @@ def report(measure: str, ours: float, peer: float, peer_name: str, megabytes: fl
         "peak_mb": round(peak), "n": n,
     }  # fmt: skip
     print(json.dumps(line), flush=True)
+
+
+def line(
+    measure: str, unit: str, ours: float, peer: float | None = None, peer_name: str | None = None,
+    peak_mb: int | None = None, n: int | None = None, **extra: Any,
+) -> None:  # fmt: skip
+    """Print a measure, more being better: ``ours`` and ``peer`` in its unit, ``peak_mb`` of our largest process."""
+    found = {
+        "measure": measure, "unit": unit, "ours": round(ours, 4), "peer": peer and round(peer, 4),
+        "peer_name": peer_name, "ratio": peer and round(ours / peer, 2), "peak_mb": peak_mb, "n": n, **extra,
+    }  # fmt: skip
+    print(json.dumps({name: value for name, value in found.items() if value is not None}), flush=True)

@@ -13,9 +13,9 @@ from benchmarks.common import best, report, texts
 from plm_data.dedup.minhash import SCHEME, shingle_hashes, signatures
 
 
-def run() -> None:
+def run(size: int) -> None:
     """Measure both from the text on; signatures must be equal to the bit first."""
-    found = texts(3_000_000)
+    found = texts(size)
 
     def peer() -> np.ndarray:
         hashes, offsets = shingle_hashes(found, 5)
