@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from plm_data.build import Build
@@ -101,17 +102,61 @@ def test_building_again_does_no_work_and_says_so(undisturbed: Path, small_recipe
     assert after == before
 
 
-def test_a_changed_threshold_decides_anew_from_the_columns_alone(small_build: Build, tmp_path: Path) -> None:
-    path = tmp_path / "small.yaml"
-    path.write_text(SMALL.replace("min_words: 20", "min_words: 25"), encoding="utf-8")
+def changed(small_build: Build, folder: Path, old: str, new: str) -> Build:
+    """The small recipe with a change, in the finished build's home; decided."""
+    assert SMALL.count(old) == 1
+    path = folder / "small.yaml"
+    path.write_text(SMALL.replace(old, new), encoding="utf-8")
     build = Build(load_recipe(path), small_build.home, workers=1)
-    assert build.decided.key != small_build.decided.key and not build.decided.reused
-    assert build.clusters.key == small_build.clusters.key
-    assert all(
-        output.reused
-        for stage in ("collect", "normalise", "tokenizer", "attributes", "clusters")
-        for output in build.outputs[stage]
-    )
+    assert set(build.decided) == set(build.recipe.sources)
+    return build
+
+
+def made_anew(build: Build, stage: str) -> set[str]:
+    """The sources whose output of a stage was not there yet (of a stage for all of them: all or none)."""
+    outputs = build.outputs[stage]
+    sources = list(build.recipe.sources) if len(outputs) == len(build.recipe.sources) else ["all"] * len(outputs)
+    return {source for source, output in zip(sources, outputs, strict=True) if not output.reused}
+
+
+BEFORE_DECIDING = ("collect", "normalise", "tokenizer", "attributes", "bands", "match", "clusters", "near")
+
+
+def test_a_changed_threshold_decides_anew_from_the_columns_alone(small_build: Build, tmp_path: Path) -> None:
+    build = changed(small_build, tmp_path, "min_words: 20", "min_words: 25")
+    assert [stage for stage in BEFORE_DECIDING if made_anew(build, stage)] == []
+    assert made_anew(build, "judge") == {"worked-maths"} <= made_anew(build, "decide")
+    kept = {name: (small_build.decided[name].counts.kept, build.decided[name].counts.kept) for name in build.decided}
+    assert [name for name, (before, after) in kept.items() if after < before] == ["worked-maths"]
+
+
+def test_a_threshold_that_moves_no_document_makes_nothing_anew_but_the_judging(
+    small_build: Build, tmp_path: Path
+) -> None:
+    """Outputs are known by their contents, so that what comes after the judging is found again."""
+    build = changed(small_build, tmp_path, "gopher: {min_words: 20,", "gopher: {min_words: 20, max_words: 900000,")
+    assert made_anew(build, "judge") == {"worked-maths"}
+    assert [stage for stage in build.outputs if stage != "judge" and made_anew(build, stage)] == []
+    assert build.selection("phase1").reused
+
+
+def test_a_changed_priority_judges_anew_and_collects_and_measures_nothing(small_build: Build, tmp_path: Path) -> None:
+    build = changed(small_build, tmp_path, "priority: 30", "priority: 5")
+    assert [stage for stage in BEFORE_DECIDING if made_anew(build, stage)] == []
+    assert made_anew(build, "judge") == {"python-docs"}
+    assert build.collected["python-docs"].path == small_build.collected["python-docs"].path
+
+
+def test_a_source_whose_near_duplicates_no_longer_count_is_not_measured_anew(
+    small_build: Build, tmp_path: Path
+) -> None:
+    build = changed(small_build, tmp_path, "priority: 10}", "priority: 10, dedup: exact}")
+    assert [
+        stage for stage in ("collect", "normalise", "tokenizer", "attributes", "bands") if made_anew(build, stage)
+    ] == []
+    assert set(build.near) == set(small_build.near) - {"package-readmes"}
+    verdicts = build.table("verdicts").filter(pl.col("source") == "package-readmes").collect()
+    assert verdicts["near_cluster"].is_null().all() and verdicts.height > 0
 
 
 def test_another_budget_of_a_later_phase_leaves_an_earlier_ones_selection_alone(

@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from plm_data.attributes.tokens import END_OF_TEXT, load_tokenizer
 from plm_data.build import Build
 from plm_data.errors import GuardrailError, RecipeError
 from plm_data.recipe_file import load_recipe
@@ -20,18 +21,18 @@ partitions: 5
 tokenizer: {{vocab_size: 512}}
 sources:
   notes: {{reader: huggingface, path: json, data_files: ["{folder}/*.jsonl"], domain: web, language: en,
-          license: CC0-1.0, priority: 1, dedup: {dedup}}}
+          license: CC0-1.0, priority: 1, dedup: {dedup}{more}}}
 curate: {{gopher: null, repetition: null, c4: null, fineweb: null, language: null}}
 phases:
   phase1: {{segment: stable, tokens: {tokens}, mix: {{notes: 1.0}}}}
 """
 
 
-def build(folder: Path, texts: list[str], tokens: int, dedup: str = "near") -> Build:
+def build(folder: Path, texts: list[str], tokens: int, dedup: str = "near", more: str = "") -> Build:
     rows = [json.dumps({"id": str(i), "text": text}) + "\n" for i, text in enumerate(texts)]
     (folder / "rows.jsonl").write_text("".join(rows), encoding="utf-8")
     path = folder / "tiny.yaml"
-    path.write_text(RECIPE.format(folder=folder, tokens=tokens, dedup=dedup), encoding="utf-8")
+    path.write_text(RECIPE.format(folder=folder, tokens=tokens, dedup=dedup, more=more), encoding="utf-8")
     return Build(load_recipe(path), folder / "home", workers=1)
 
 
@@ -59,3 +60,20 @@ def test_a_budget_below_one_document_is_refused(tmp_path: Path) -> None:
 def test_a_source_that_is_all_quarantined_is_stopped_by_its_guardrail(tmp_path: Path) -> None:
     with pytest.raises(GuardrailError, match="2 of 2 documents are quarantined"):
         build(tmp_path, [" ", "\n"], 20).shards("phase1")
+
+
+def test_a_source_may_give_its_texts_as_c4s_line_rules_edit_them(tmp_path: Path) -> None:
+    texts = [
+        "Home\nOne two three [1].\nPlease enable javascript now.",
+        "All of this stays, every word.",
+        "Short\nlines\nonly",
+    ]
+    made = build(tmp_path, texts, 200, more=", lines: c4")
+    made.recipe = made.recipe.model_copy(update={"max_epochs": 99.0})
+    frame = pl.read_parquet(made.shards("phase1").path / "shard-00000.parquet").unique("id")
+    assert set(frame["text"]) == {"One two three .", "All of this stays, every word.", ""}
+    tokenizer = load_tokenizer(made.tokenizer.path)
+    for text, tokens in frame.select("text", "tokens").iter_rows():
+        assert tokenizer.decode(tokens[:-1]) == text and tokens[-1] == tokenizer.token_to_id(END_OF_TEXT)
+    # The documents themselves, and what is measured of them, are as they were found.
+    assert set(pl.read_parquet(made.documents["notes"].parts())["text"]) == set(texts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,7 +11,7 @@ import pytest
 
 from plm_data.engine import Step, run_steps
 from plm_data.errors import StoreError
-from plm_data.store import Counts, Store
+from plm_data.store import Counts, Output, Store
 from plm_data.tables import part_file, write_parquet
 
 
@@ -88,3 +88,49 @@ def test_workers_make_the_same_output_as_one_process(tmp_path: Path) -> None:
 def test_a_failing_worker_is_one_error_with_its_cause(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="numbers failed with OSError: disk full.*run the same command again"):
         run_steps(Store(tmp_path), [Numbers(4, str(tmp_path / "log"), fails_at=1)], "numbers", workers=2)
+
+
+@dataclass(frozen=True)
+class Labelled(Step):
+    """Writes the same whatever its label."""
+
+    name: ClassVar[str] = "labelled"
+    label: str
+    number: int = 1
+
+    @property
+    def partitions(self) -> int:
+        return 1
+
+    def run(self, partition: int, out: Path) -> Counts:
+        write_parquet(pl.DataFrame({"n": [self.number]}), part_file(out, partition))
+        return Counts(read=1, kept=1)
+
+
+@dataclass(frozen=True)
+class After(Labelled):
+    """Reads what a labelled step wrote."""
+
+    name: ClassVar[str] = "after"
+    inputs: dict[str, Output] = field(default_factory=dict)
+
+
+def test_what_is_made_anew_to_the_same_bytes_makes_nothing_after_it_anew(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+
+    def build(label: str, number: int) -> tuple[bool, bool]:
+        first = run_steps(store, [Labelled(label, number)], "labelled")[0]
+        second = run_steps(store, [After("x", inputs={"s": first})], "after")[0]
+        return first.reused, second.reused
+
+    assert build("one", 1) == (False, False)
+    assert build("another", 1) == (False, True)
+    assert build("one", 2) == (False, False)
+    assert build("another", 1) == (True, True)
+
+
+def test_which_input_is_whose_counts(tmp_path: Path) -> None:
+    """Two sources that swap their contents are no input as before."""
+    a, b = (run_steps(Store(tmp_path), [Labelled("x", number)], "labelled")[0] for number in (1, 2))
+    assert After("x", inputs={"s": a, "t": b}).key() != After("x", inputs={"s": b, "t": a}).key()
+    assert After("x", inputs={"s": a, "t": b}).key() == After("x", inputs={"t": b, "s": a}).key()

@@ -109,7 +109,7 @@ def test_held_out_documents_are_in_no_phase_and_hold_whatever_the_budgets(small_
 
 
 def test_supply_counts_kept_documents_alone(small_build: Build) -> None:
-    verdicts = pl.read_parquet(small_build.decided.path / "verdicts.parquet")
+    verdicts = small_build.table("verdicts").collect()
     supply = supply_of(small_build.decided, seed=7, held_out=0)
     assert set(supply) == set(small_build.recipe.sources)
     for source, tokens in supply.items():

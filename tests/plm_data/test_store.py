@@ -7,14 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from plm_data.errors import StoreError
-from plm_data.store import Counts, Store, code_version, digest
-from plm_data.tables import read_batches, write_parquet
+from plm_data.store import Counts, Output, Store, code_version, digest
 
 
 def test_an_output_is_found_only_after_its_commit(tmp_path: Path) -> None:
@@ -90,16 +88,24 @@ def test_code_version_follows_code_and_imports_but_not_comments(tmp_path: Path) 
     assert version("from room.lower import x\n", "x = 2\n") != base
 
 
-def test_code_version_of_a_step_reaches_the_rules_it_uses() -> None:
-    assert code_version("plm_data.decide") != code_version("plm_data.mix")
-    assert len(code_version("plm_data.decide")) == 64
+def test_code_version_of_a_step_is_its_own() -> None:
+    assert code_version("plm_data.decisions.judge") != code_version("plm_data.mix")
+    assert len(code_version("plm_data.mix")) == 64
 
 
-def test_a_table_is_written_the_same_each_time_and_read_in_slices(tmp_path: Path) -> None:
-    frame = pl.DataFrame({"id": [f"{i:04d}" for i in range(2500)], "n": list(range(2500))})
-    for name in ("a", "b"):
-        write_parquet(frame, tmp_path / name)
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    slices = list(read_batches(tmp_path / "a", ["n", "id"], rows=1000))
-    assert [s.height for s in slices] == [1000, 1000, 500] and slices[0].columns == ["n", "id"]
-    assert pl.concat(slices).equals(frame.select("n", "id"))
+def output(store: Store, key: str, content: bytes, name: str = "a.parquet") -> Output:
+    store.partial("step", key).mkdir(parents=True)
+    (store.partial("step", key) / name).write_bytes(content)
+    return store.commit("step", key, {}, Counts())
+
+
+def test_the_content_is_of_the_files_alone_and_the_same_when_found_again(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    one, same, other, renamed = (
+        output(store, key * 64, content, name)
+        for key, content, name in (("a", b"x", "p"), ("b", b"x", "p"), ("c", b"y", "p"), ("d", b"x", "q"))
+    )
+    assert one.content == same.content and one.key != same.key
+    assert len({one.content, other.content, renamed.content}) == 3
+    found = store.find("step", "a" * 64)
+    assert found is not None and found.content == one.content

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from plm_data.attributes.tokens import SPECIAL_TOKENS, load_tokenizer, save_tokenizer, train_bpe
+from plm_data.attributes.tokens import SPECIAL_TOKENS, TrainTokenizer, load_tokenizer, save_tokenizer, train_bpe
 from plm_data.build import Build
+from plm_data.recipe import TokenizerSpec
+from plm_data.store import Counts, Output
+from plm_data.tables import part_file, write_parquet
+from plm_data.text.hashing import rank_hash
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +80,31 @@ def test_every_document_has_its_tokens_with_the_end_token_last(small_build: Buil
         assert (tokens["tokens"].list.len() == tokens["token_count"]).all()
         tokenizer = load_tokenizer(small_build.tokenizer.path)
         assert tokenizer.decode(np.array(tokens["tokens"][0])[:-1].tolist()) == documents["text"][0]
+
+
+@settings(max_examples=40)
+@given(
+    sizes=st.lists(st.tuples(st.integers(0, 9), st.integers(1, 500)), min_size=1, max_size=40),
+    budget=st.integers(0, 6000), pieces=st.integers(1, 3),
+)  # fmt: skip
+def test_the_sample_is_the_first_of_the_seeded_order_each_content_once(
+    sizes: list[tuple[int, int]], budget: int, pieces: int
+) -> None:
+    """However small a share of the corpus is looked at to find it. Equal contents have equal sizes."""
+    of_content = {content: size for content, size in sizes}
+    rows = [
+        {"id": f"{i:032x}", "text": f"{content}", "content_hash": f"{content:032x}", "bytes": of_content[content]}
+        for i, (content, _) in enumerate(sizes)
+    ]
+    order = sorted(of_content, key=lambda content: rank_hash(3, "tokenizer", f"{content:032x}"))
+    before = itertools.accumulate((of_content[content] for content in order), initial=0)
+    expected = [f"{content}" for content, start in zip(order, before, strict=False) if start < budget]
+    schema = {"id": pl.String, "text": pl.String, "content_hash": pl.String, "bytes": pl.Int64}
+    with tempfile.TemporaryDirectory() as name:
+        for piece in range(pieces):
+            write_parquet(
+                pl.DataFrame(rows[piece::pieces], schema=schema), part_file(Path(name), piece), row_group_rows=4
+            )
+        documents = Output("normalise", "k", Path(name), Counts(len(rows), len(rows)), False, "c")
+        step = TrainTokenizer(spec=TokenizerSpec(), seed=3, shares={}, documents={"s": documents})
+        assert step._sample(documents, budget) == expected

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+import unicodedata
+
 import datasketch
 import numpy as np
 import polars as pl
 import pytest
+import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plm_data.dedup.minhash import SCHEME, band_keys, bands_and_rows, has_words, shingle_hashes, signatures
+from plm_data.text.characters import UNSPACED_SCRIPTS
+from plm_data.text.normalise import normalise
 
 TEXTS = pl.Series(["one two three four five six seven", "", "a b", "...", "Ein schöner Tag im Mai, 25 Grad " * 3])
 
@@ -24,6 +30,46 @@ def test_signatures_are_those_of_datasketch(texts: list[str]) -> None:
         theirs = datasketch.MinHash(num_perm=32, scheme=SCHEME, hashfunc=int)
         theirs.update_batch([int(h) for h in hashes[offsets[i] : offsets[i + 1]]])
         assert ours[i].tolist() == theirs.hashvalues.tolist()
+
+
+def shingles(text: str, width: int) -> set[tuple[str, ...]]:
+    """A text's shingles, from plain Python: lower case, no marks, numbers as 0, no punctuation."""
+    parts = unicodedata.normalize("NFD", text.lower())
+    bare = unicodedata.normalize("NFC", "".join(c for c in parts if unicodedata.category(c) != "Mn"))
+    words = regex.findall(rf"[{UNSPACED_SCRIPTS}]|(?:(?![{UNSPACED_SCRIPTS}_])\w)+", regex.sub(r"\p{Nd}+", "0", bare))
+    return {tuple(words[i : i + width]) for i in range(max(len(words) - width + 1, 1 if words else 0))}
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(
+        st.text(alphabet=st.sampled_from("aAbÄäßЖжé 1٣床の가#_.,\u0308\n"), max_size=20), min_size=1, max_size=5
+    ),
+    st.sampled_from([1, 2, 5]),
+)  # fmt: skip
+def test_shingles_are_those_of_plain_python(texts: list[str], width: int) -> None:
+    series = normalise(pl.Series(texts, dtype=pl.String))
+    hashes, offsets = shingle_hashes(series, width)
+    expected = [shingles(text, width) for text in series]
+    found = [set(hashes[a:b].tolist()) for a, b in itertools.pairwise(offsets)]
+    # The same set of hashes wherever it is the same set of shingles, and as many.
+    assert [len(each) for each in found] == [len(each) for each in expected]
+    for (a, hashes_a), (b, hashes_b) in itertools.combinations(zip(expected, found, strict=True), 2):
+        assert len(a & b) == len(hashes_a & hashes_b)
+
+
+@given(st.lists(st.text(alphabet="ab c1", max_size=30), max_size=5), st.integers(0, 3))
+def test_a_slice_is_signed_as_the_texts_it_shows(texts: list[str], start: int) -> None:
+    series = pl.Series(texts, dtype=pl.String)
+    assert signatures(series[start:], 16, 2).tolist() == signatures(series, 16, 2).tolist()[start:]
+
+
+def test_a_text_of_more_shingles_than_a_block_has_the_minimum_of_all() -> None:
+    words = [f"{a}{b}{c}" for a in "abcdefghijklmnopqr" for b in "abcdefghijklmnopqr" for c in "abcdefghijklmnopqr"]
+    parts = [" ".join(words[i : i + 1000]) for i in range(0, len(words), 1000)]
+    whole = signatures(pl.Series([" ".join(words)]), 32, 1)[0]
+    assert len(words) > 4096
+    assert whole.tolist() == signatures(pl.Series(parts), 32, 1).min(axis=0).tolist()
 
 
 def test_signatures_load_into_datasketchs_index() -> None:

@@ -36,9 +36,9 @@ def test_facts_are_those_of_the_shards_and_the_ledger(facts: dict[str, Any], sma
         assert sum(source["tokens"] for source in phase["sources"].values()) == phase["tokens"]
         assert sum(source["planned_tokens"] for source in phase["sources"].values()) == phase["planned_tokens"]
     kept = sum(source["kept_documents"] for source in facts["sources"])
-    assert kept == small_build.decided.counts.kept
+    assert kept == sum(output.counts.kept for output in small_build.decided.values())
     found = sum(source["found"] for source in facts["sources"])
-    assert found == small_build.decided.counts.read
+    assert found == sum(output.counts.read for output in small_build.decided.values())
     assert sum(row["documents"] for row in facts["licenses"]) == kept
     for rule in facts["rules"]:
         assert rule["documents"] == sum(hit["documents"] for hit in rule["by_source"].values()) > 0
@@ -55,7 +55,9 @@ def test_every_steps_rows_are_conserved_and_chained(facts: dict[str, Any]) -> No
         assert rows["normalise", source].read == rows["collect", source].kept
         for step in ("heuristics", "language", "tokens"):
             assert rows[step, source].read == rows["normalise", source].kept
-    assert rows["decide", "all"].read == sum(counts.read for (step, _), counts in rows.items() if step == "collect")
+        assert rows["decide", source].read == rows["collect", source].read
+        assert rows["decide", source].kept <= rows["normalise", source].kept
+    assert sum(counts.kept for (step, _), counts in rows.items() if step == "decide") == rows["select", "phase1"].read
 
 
 def test_a_phase_that_is_not_built_is_said_so(small_recipe: Path, tmp_path: Path) -> None:
