@@ -29,11 +29,13 @@ ONE_CORE = {
 @dataclass(frozen=True)
 class Measured:
     """``value``: of the last time; ``seconds, cpu``: least of all times, on the clock and of the processor in the
-    process itself; ``peaks_mb``: the most resident memory of each process of the tree, largest first."""
+    process itself; ``tree_cpu``: of the processor in its whole tree, all times and the preparing together;
+    ``peaks_mb``: the most resident memory of each process of the tree, largest first."""
 
     value: Any
     seconds: float
     cpu: float
+    tree_cpu: float
     peaks_mb: list[int]
 
     @property
@@ -59,16 +61,17 @@ def run_apart(
                 command, env={**os.environ, **(ONE_CORE if one_core else {})}, stdout=output, stderr=output,
                 cwd=Path(__file__).parents[1],
             )  # fmt: skip
-            peaks = _watch(process)
+            peaks, processor = _watch(process)
         if process.returncode != 0:
             raise SystemExit(f"{command[3]} failed:\n{log.read_text(encoding='utf-8', errors='replace')[-4000:]}")
         value, seconds, cpu = pickle.loads(result.read_bytes())
-    return Measured(value, seconds, cpu, sorted(peaks.values(), reverse=True))
+    return Measured(value, seconds, cpu, sum(processor.values()), sorted(peaks.values(), reverse=True))
 
 
-def _watch(process: subprocess.Popen[bytes]) -> dict[int, int]:
-    """Wait for a process; the most resident memory (MB) of it and of each of its descendants, by pid."""
+def _watch(process: subprocess.Popen[bytes]) -> tuple[dict[int, int], dict[int, float]]:
+    """Wait for a process; the most resident memory (MB) and the processor seconds of it and its descendants, by pid."""
     peaks: dict[int, int] = {}
+    processor: dict[int, float] = {}
     done = threading.Event()
 
     def sample() -> None:
@@ -76,13 +79,15 @@ def _watch(process: subprocess.Popen[bytes]) -> dict[int, int]:
             for pid in _tree(process.pid):
                 if (peak := _peak_mb(pid)) is not None:
                     peaks[pid] = max(peaks.get(pid, 0), peak)
+                if (spent := _processor_seconds(pid)) is not None:
+                    processor[pid] = max(processor.get(pid, 0.0), spent)
 
     thread = threading.Thread(target=sample, daemon=True)
     thread.start()
     process.wait()
     done.set()
     thread.join()
-    return peaks or {process.pid: 0}
+    return peaks or {process.pid: 0}, processor
 
 
 def _tree(root: int) -> list[int]:
@@ -99,6 +104,14 @@ def _tree(root: int) -> list[int]:
     for pid in found:
         found += children.get(pid, [])
     return found
+
+
+def _processor_seconds(pid: int) -> float | None:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _peak_mb(pid: int) -> int | None:

@@ -43,7 +43,7 @@ def run(size: int) -> None:
         "files to verdicts and tokens", f"MB/s with {WORKERS} workers", made.megabytes / _counted(ours.value),
         megabytes / peer.seconds, "encode_batch_fast alone, all cores", ours.peak_mb, made.documents,
         megabytes=round(made.megabytes), peer_megabytes=round(megabytes), seconds_per_mb=per_megabyte,
-        peaks_mb=ours.peaks_mb[:4],
+        processor_seconds_per_mb=round(ours.tree_cpu / made.megabytes, 4), peaks_mb=ours.peaks_mb[:4],
     )  # fmt: skip
     shutil.rmtree(home(made))
 

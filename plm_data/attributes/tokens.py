@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import polars as pl
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
@@ -16,7 +17,7 @@ from plm_data.engine import Step
 from plm_data.recipe import TokenizerSpec
 from plm_data.store import Counts, Output, write_json
 from plm_data.tables import read_slices, runs
-from plm_data.text.hashing import rank_hash
+from plm_data.text.hashing import nodes, rank_hash
 from plm_data.text.words import utf8
 
 END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
@@ -65,32 +66,37 @@ class TrainTokenizer(Step):
     def _sample(self, documents: Output, budget: int) -> list[str]:
         """Texts of about ``budget`` bytes; the first of the seeded order, so that a larger budget only adds."""
         total = int(pl.scan_parquet(documents.parts()).select(pl.col("bytes").sum()).collect().item())
-        # Twice the share that should do, so that a small part of a large corpus is looked at; else a larger one.
+        # Twice the share that should do, so that a small part of a large corpus is held; else a larger one.
         share = 2 * budget / max(total, 1)
         while True:
             order = self._first_ranks(documents, min(share, 1.0))
             if share >= 1 or int(order["bytes"].sum()) >= budget:
                 break
             share *= 4
-        chosen = order.filter(pl.col("bytes").cum_sum() - pl.col("bytes") < budget).select("id", "rank")
-        texts = pl.concat(
-            batch.join(chosen, on="id", how="inner")
-            for part in documents.parts()
-            for batch in read_slices(part, ["id", "text"])
-        )
-        return texts.sort("rank", "id")["text"].to_list()
+        order = order.filter(pl.col("bytes").cum_sum() - pl.col("bytes") < budget)
+        ranks = dict(order.select("node", "rank").iter_rows())
+        chosen = order["node"].to_numpy()
+        texts: list[tuple[int, str]] = []
+        for part in documents.parts():
+            for batch in read_slices(part, ["id", "text"]):
+                own = nodes(batch["id"])
+                # As Python's strings: a column of a few of a batch's texts would hold all of them in memory.
+                for row in np.flatnonzero(np.isin(own, chosen)).tolist():
+                    texts.append((ranks[int(own[row])], batch["text"][row]))
+        return [text for _, text in sorted(texts)]
 
     def _first_ranks(self, documents: Output, share: float) -> pl.DataFrame:
-        """``id, content_hash, bytes, rank`` of the documents in the first ``share`` of the seeded order, by rank."""
+        """``node, bytes, rank`` of the documents in the first ``share`` of the seeded order, by rank, a text once."""
         limit = min(int(share * 2**64), 2**64 - 1)
         frames = []
         for part in documents.parts():
             for index in read_slices(part, ["id", "content_hash", "bytes"]):
                 ranks = [rank_hash(self.seed, "tokenizer", value) for value in index["content_hash"]]
-                frames.append(
-                    index.with_columns(rank=pl.Series(ranks, dtype=pl.UInt64)).filter(pl.col("rank") <= limit)
+                numbers = index.select(
+                    "bytes", node=pl.Series(nodes(index["id"]), dtype=pl.UInt64), rank=pl.Series(ranks, dtype=pl.UInt64)
                 )
-        return pl.concat(frames).sort("rank", "id").unique("content_hash", keep="first", maintain_order=True)
+                frames.append(numbers.filter(pl.col("rank") <= limit))
+        return pl.concat(frames).sort("rank", "node").unique("rank", keep="first", maintain_order=True)
 
 
 def train_bpe(texts: list[str], vocab_size: int) -> Tokenizer:

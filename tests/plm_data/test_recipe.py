@@ -52,6 +52,11 @@ CASES = {
     "infinite": ("seed: 7", "seed: 7\nmax_epochs: .inf", ["max_epochs", "finite number"]),
     "reserved name": ("name: small", "name: store", ["broken.yaml:1", "'store'"]),
     "override of nothing": ("    docs: {repetition", "    dox: {repetition", ["curate.domains", "'dox'"]),
+    "override of no language": ("  guardrails:", "  languages: {fr: {gopher: null}}\n  guardrails:", ["broken.yaml:2", "curate.languages", "'fr'", "en, python"]),
+    "no such measure": ("  guardrails:", "  dedup: {quality: -beauty}\n  guardrails:", ["curate.dedup", "no measure 'beauty'", "alpha_words"]),
+    "no similarity": ("  guardrails:", "  dedup: {min_jaccard: 1.1}\n  guardrails:", ["curate.dedup.min_jaccard", "(found 1.1)"]),
+    "no such lines": ("documents: 300, dedup: exact", "documents: 300, lines: c5", ["sources.worked-maths.lines", "'c4'"]),
+    "no stop words": ("  guardrails:", "  languages: {en: {stop_words: []}}\n  guardrails:", ["curate.languages.en.stop_words"]),
     "banding": ("  guardrails:", "  dedup: {bands: 20}\n  guardrails:", ["bands and rows go together"]),
 }  # fmt: skip
 
@@ -123,18 +128,26 @@ def test_a_count_written_out_is_itself(number: int) -> None:
     assert parse_count(f"{number:_}") == number
 
 
-def test_thresholds_come_from_source_over_domain_over_recipe(tmp_path: Path) -> None:
+def test_thresholds_come_from_source_over_domain_over_language_over_recipe(tmp_path: Path) -> None:
     path = tmp_path / "layers.yaml"
-    extra = "  sources:\n    python-code: {gopher: {min_words: 5}}\n  guardrails:"
+    extra = (
+        "  sources:\n    python-code: {gopher: {min_words: 5}}\n"
+        "  languages:\n    python: {gopher: {min_words: 6, min_alpha_words: 0.1, max_words: 7000}}\n"
+        "    en: {gopher: {min_stop_words: 1}, fineweb: {max_short_lines: 0.9}}\n  guardrails:"
+    )
     path.write_text(SMALL.replace("  guardrails:", extra, 1), encoding="utf-8")
     recipe = load_recipe(path)
-    code, readmes = thresholds(recipe, "python-code"), thresholds(recipe, "package-readmes")
+    code, readmes, maths = (thresholds(recipe, name) for name in ("python-code", "package-readmes", "worked-maths"))
     assert code["gopher.min_words"] == 5  # the source's own
     assert code["gopher.min_alpha_words"] == 0.5  # its domain's
-    assert code["gopher.max_words"] == 100_000  # the paper's
+    assert code["gopher.max_words"] == 7000  # its language's
+    assert code["gopher.max_symbol_ratio"] == 0.1  # the paper's
     assert code["gopher.min_stop_words"] is None  # turned off by the domain
     assert code["c4.min_sentences"] is None  # a whole set turned off
     assert readmes["gopher.min_words"] == 50 and readmes["c4.max_curly_brackets"] is None
+    assert readmes["gopher.min_stop_words"] == 1 and maths["gopher.min_stop_words"] is None
+    # A set that the recipe turns off is on for a language that names one of its rules, and for that rule alone.
+    assert readmes["fineweb.max_short_lines"] == 0.9 and readmes["fineweb.max_newlines_per_word"] is None
     assert set(code) == {f"{s.name}.{r.key}" for s in RULE_SETS for r in s.rules}
 
 

@@ -53,7 +53,10 @@ class Decided:
     outputs: dict[str, Output]
 
     def table(self, name: str) -> pl.DataFrame:
-        frame = pl.read_parquet([part for output in self.outputs.values() for part in output.parts(name)])
+        frames = {source: pl.read_parquet(output.parts(name)) for source, output in self.outputs.items()}
+        # Each source tells of its own documents alone.
+        assert all(set(frame["source"]) <= {source} for source, frame in frames.items())
+        frame = pl.concat(frames.values())
         back = pl.col("id", "winner") if "winner" in frame.columns else pl.col("id")
         return frame.with_columns(back.map_elements(name_of, pl.String))
 

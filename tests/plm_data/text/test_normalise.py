@@ -31,7 +31,7 @@ def slow(texts: list[str]) -> list[str]:
 
 @settings(max_examples=300)
 @given(st.one_of(TEXTS, PLAIN))
-@example(["a\n\n\n", "a\n\n\nb", "a\n\n\n\nb", " a", "a ", "a\t\nb", "", "\n", " "])
+@example(["a\n\n\n", "a\n\n\nb", "a\n\n\n\nb", " a", "a ", "a\t", "\ta", "a\t\nb", "", "\n", " "])
 def test_texts_that_are_passed_over_as_plain_are_those_that_no_rule_changes(texts: list[str]) -> None:
     series = pl.Series("t", texts, dtype=pl.String)
     found = normalise(series)

@@ -32,6 +32,7 @@ def test_sentences_are_counted_as_they_are_found(line: str) -> None:
         ("(Yes.) [No.] So", ["(Yes.)", "[No.]", "So"]),
         ("Wait... what?!", ["Wait...", "what?!"]),
         ("床前明月光。疑是地上霜。", ["床前明月光。", "疑是地上霜。"]),
+        ("好！走？停。no", ["好！", "走？", "停。", "no"]),
         ("... . ! _", []),
         ("", []),
     ],
