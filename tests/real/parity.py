@@ -100,7 +100,10 @@ class _Patches:
     """datatrove's modules with our words, and our sentences."""
 
     def __init__(self, patches: Iterator[Any]):
-        self.patches = [*patches, mock.patch.object(c4_filters, "split_into_sentences", lambda line, _: sentences(line))]
+        self.patches = [
+            *patches,
+            mock.patch.object(c4_filters, "split_into_sentences", lambda line, _: sentences(line)),
+        ]
 
     def __enter__(self) -> None:
         for patch in self.patches:

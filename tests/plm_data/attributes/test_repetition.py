@@ -22,7 +22,9 @@ from plm_data.text.words import segment
 
 # So few different words and lines that nearly everything repeats.
 WORDY = st.lists(st.sampled_from(["a", "b", "ab", "é", "床"]), max_size=60).map(" ".join)
-LINED = st.lists(st.sampled_from(["a", "b b", "  a", "\u3000a", "\u00a0\u3000a", "é…", "", "", "\t"]), max_size=20).map("\n".join)
+LINED = st.lists(st.sampled_from(["a", "b b", "  a", "\u3000a", "\u00a0\u3000a", "é…", "", "", "\t"]), max_size=20).map(
+    "\n".join
+)
 
 
 def measured(texts: list[str]) -> tuple[list[str], pl.DataFrame]:

@@ -93,7 +93,7 @@ def test_the_sample_is_the_first_of_the_seeded_order_each_content_once(
     """However small a share of the corpus is looked at to find it. Equal contents have equal sizes."""
     of_content = {content: size for content, size in sizes}
     rows = [
-        {"id": f"{i:032x}", "text": f"{content}", "content_hash": f"{content:032x}", "bytes": of_content[content]}
+        {"id": f"{i:016x}" * 2, "text": f"{content}", "content_hash": f"{content:032x}", "bytes": of_content[content]}
         for i, (content, _) in enumerate(sizes)
     ]
     order = sorted(of_content, key=lambda content: rank_hash(3, "tokenizer", f"{content:032x}"))

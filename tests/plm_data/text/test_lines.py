@@ -72,7 +72,9 @@ def test_traits_case_by_case(line: str, expected: int) -> None:
     assert lines_of([line]).traits.tolist() == [expected]
 
 
-@pytest.mark.parametrize("text, ellipses", [("..", 0), ("...", 1), (".....", 1), ("......", 2), (". ..", 0), ("..\n.", 0), ("……", 2)])
+@pytest.mark.parametrize(
+    "text, ellipses", [("..", 0), ("...", 1), (".....", 1), ("......", 2), (". ..", 0), ("..\n.", 0), ("……", 2)]
+)
 def test_ellipses_do_not_overlap(text: str, ellipses: int) -> None:
     assert lines_of([text]).ellipses.tolist() == [text.count("...") + text.count("…")] == [ellipses]
 
