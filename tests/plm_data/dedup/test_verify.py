@@ -27,7 +27,9 @@ def node(i: int) -> int:
 
 def write_sets(folder: Path, sets: list[frozenset[int]], pieces: int) -> None:
     """The sets as ``Sign`` keeps them: each in the piece of its node, its shingles in any order and repeated."""
-    folder.mkdir(exist_ok=True)
+    # An example that was given up in its middle leaves its files behind.
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
     for piece in range(pieces):
         mine = [i for i in range(len(sets)) if partition_of(f"{node(i):016x}", pieces) == piece]
         with shingle_writer(folder, piece, wanted=True) as keep:
