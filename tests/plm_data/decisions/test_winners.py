@@ -151,7 +151,7 @@ def test_exactly_one_survivor_a_cluster_and_every_loser_names_it(rows: list[tupl
     assert best.filter(pl.col("near_cluster").is_null())["id"].is_in([named(name) for name in kept]).all()
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(ROWS, st.integers(1, 3), st.integers(1, 4))
 def test_the_steps_keep_one_document_a_cluster_of_those_that_the_rules_keep(
     rows: list[tuple], pieces: int, buckets: int
