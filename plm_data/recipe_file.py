@@ -168,6 +168,7 @@ def _check_references(path: Path, node: yaml.Node, recipe: Recipe) -> None:
                     f"{path}:{_line(node, ('curate', section, name))}: curate.{section} names {name!r}, which "
                     f"no source has; known: {', '.join(sorted(names))}."
                 )
+    _check_stop_words(path, node, recipe)
     segments = [phase.segment for phase in recipe.phases.values()]
     order = ["stable", "decay", "constant"]
     if segments != sorted(segments, key=order.index) or segments[0] != "stable":
@@ -175,3 +176,18 @@ def _check_references(path: Path, node: yaml.Node, recipe: Recipe) -> None:
             f"{path}:{_line(node, ('phases',))}: the phases' segments are {', '.join(segments)}; expected stable "
             f"first, then decay, then constant (the Warmup-Stable-Decay-Constant schedule)."
         )
+
+
+def _check_stop_words(path: Path, node: yaml.Node, recipe: Recipe) -> None:
+    """Each must be one word as texts are segmented, or it would never be found in one."""
+    for language, spec in recipe.curate.languages.items():
+        for stop_word in spec.stop_words or ():
+            from plm_data.text.words import word_hash  # late: compiled code, and few recipes name stop words
+
+            try:
+                word_hash(stop_word)
+            except ValueError as error:
+                line = _line(node, ("curate", "languages", language, "stop_words"))
+                raise RecipeError(
+                    f"{path}:{line}: curate.languages.{language}.stop_words: {error}; give words as they are segmented."
+                ) from error

@@ -70,7 +70,6 @@ def test_a_wrong_recipe_is_refused_with_its_line(tmp_path: Path, old: str, new: 
         assert part in str(error.value)
 
 
-@pytest.mark.xfail(strict=True, reason="DEFECT, in the report: refused only when the measuring begins, as a StoreError")
 def test_a_stop_word_of_two_words_is_refused(tmp_path: Path) -> None:
     path = broken(tmp_path, "  guardrails:", '  languages: {en: {stop_words: ["of the"]}}\n  guardrails:')
     with pytest.raises(RecipeError, match="curate.languages.en.stop_words.*'of the'"):
