@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from plm_data.errors import RecipeError
-from plm_data.recipe import Recipe
+from plm_data.recipe import Recipe, thresholds
 
 _SHARE_TOLERANCE = 1e-9
 # What lies beside the phases in a build's folder.
@@ -168,6 +168,12 @@ def _check_references(path: Path, node: yaml.Node, recipe: Recipe) -> None:
                     f"{path}:{_line(node, ('curate', section, name))}: curate.{section} names {name!r}, which "
                     f"no source has; known: {', '.join(sorted(names))}."
                 )
+    for name, spec in recipe.sources.items():
+        if spec.lines == "c4" and (thresholds(recipe, name)["c4.min_sentences"] or 0) < 1:
+            raise RecipeError(
+                f"{path}:{_line(node, ('sources', name, 'lines'))}: sources.{name}.lines is c4, but c4.min_sentences "
+                f"is off for it: a text that loses all its lines would be an empty document. Set it to 1 or more."
+            )
     _check_stop_words(path, node, recipe)
     segments = [phase.segment for phase in recipe.phases.values()]
     order = ["stable", "decay", "constant"]

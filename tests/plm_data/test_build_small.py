@@ -22,17 +22,17 @@ tokenizer: {{vocab_size: 512}}
 sources:
   notes: {{reader: huggingface, path: json, data_files: ["{folder}/*.jsonl"], domain: web, language: en,
           license: CC0-1.0, priority: 1, dedup: {dedup}{more}}}
-curate: {{gopher: null, repetition: null, c4: null, fineweb: null, language: null}}
+curate: {{gopher: null, repetition: null, c4: {c4}, fineweb: null, language: null}}
 phases:
   phase1: {{segment: stable, tokens: {tokens}, mix: {{notes: 1.0}}}}
 """
 
 
-def build(folder: Path, texts: list[str], tokens: int, dedup: str = "near", more: str = "") -> Build:
+def build(folder: Path, texts: list[str], tokens: int, dedup: str = "near", more: str = "", c4: str = "null") -> Build:
     rows = [json.dumps({"id": str(i), "text": text}) + "\n" for i, text in enumerate(texts)]
     (folder / "rows.jsonl").write_text("".join(rows), encoding="utf-8")
     path = folder / "tiny.yaml"
-    path.write_text(RECIPE.format(folder=folder, tokens=tokens, dedup=dedup, more=more), encoding="utf-8")
+    path.write_text(RECIPE.format(folder=folder, tokens=tokens, dedup=dedup, more=more, c4=c4), encoding="utf-8")
     return Build(load_recipe(path), folder / "home", workers=1)
 
 
@@ -68,12 +68,19 @@ def test_a_source_may_give_its_texts_as_c4s_line_rules_edit_them(tmp_path: Path)
         "All of this stays, every word.",
         "Short\nlines\nonly",
     ]
-    made = build(tmp_path, texts, 200, more=", lines: c4")
+    made = build(tmp_path, texts, 200, more=", lines: c4", c4="{min_sentences: 1}")
     made.recipe = made.recipe.model_copy(update={"max_epochs": 99.0})
     frame = pl.read_parquet(made.shards("phase1").path / "shard-00000.parquet").unique("id")
-    assert set(frame["text"]) == {"One two three .", "All of this stays, every word.", ""}
+    assert set(frame["text"]) == {"One two three .", "All of this stays, every word."}
     tokenizer = load_tokenizer(made.tokenizer.path)
     for text, tokens in frame.select("text", "tokens").iter_rows():
         assert tokenizer.decode(tokens[:-1]) == text and tokens[-1] == tokenizer.token_to_id(END_OF_TEXT)
     # The documents themselves, and what is measured of them, are as they were found.
     assert set(pl.read_parquet(made.documents["notes"].parts())["text"]) == set(texts)
+
+
+def test_texts_that_may_lose_all_their_lines_need_a_least_number_of_sentences(tmp_path: Path) -> None:
+    for c4 in ("null", "{min_sentences: null}", "{min_sentences: 0}"):
+        with pytest.raises(RecipeError, match=r"tiny.yaml:\d+: sources.notes.lines is c4, but c4.min_sentences is off"):
+            build(tmp_path, ["One two three."], 20, more=", lines: c4", c4=c4)
+    build(tmp_path, ["One two three."], 20, c4="null")
