@@ -73,20 +73,11 @@ class FirstOf(Step):
 
 
 @dataclass(frozen=True)
-class Keep(Step):
+class Keep(DocumentStep):
     """The documents that survive, as Parquet."""
 
     name: ClassVar[str] = "benchmark-keep"
-    documents: Output
     survivors: Output
-
-    @property
-    def partitions(self) -> int:
-        return len(self.documents.parts())
-
-    @property
-    def rows_expected(self) -> int:
-        return self.documents.counts.kept
 
     def run(self, partition: int, out: Path) -> Counts:
         ids = pl.read_parquet(self.survivors.parts())

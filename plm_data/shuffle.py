@@ -91,6 +91,11 @@ def gather_all(paths: Iterable[Path], bucket: int, buckets: int, schema: pa.Sche
     return pl.concat(frames, rechunk=True)
 
 
+def buckets_of(rows: int, rows_a_bucket: int) -> int:
+    """How many buckets keep each one small; given by the documents, never by the machine."""
+    return max(1, -(-rows // rows_a_bucket))
+
+
 def scatter_files(folder: Path, stem: str) -> list[Path]:
     """The scatter files of an output, in partition order."""
     return sorted(folder.glob(f"{stem}-*.arrow"))

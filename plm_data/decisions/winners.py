@@ -17,7 +17,7 @@ import pyarrow as pa
 from plm_data.decisions.judge import CANDIDATES
 from plm_data.decisions.ledger import EXACT, LEDGER, NEAR
 from plm_data.engine import Step
-from plm_data.shuffle import gather_all, scatter, scatter_file, scatter_files
+from plm_data.shuffle import buckets_of, gather_all, scatter, scatter_file, scatter_files
 from plm_data.store import Counts, Output
 from plm_data.text.hashing import nodes, partitions_of
 
@@ -33,13 +33,18 @@ _ENTRANTS = pa.schema([*CANDIDATES, ("exact_winner", _STRING), ("exact_copies", 
 
 
 def buckets_for(documents: int) -> int:
-    """How many buckets keep each one small; given by the documents, never by the machine."""
-    return max(1, -(-documents // _CANDIDATES_A_BUCKET))
+    """How many buckets for the candidates among so many documents."""
+    return buckets_of(documents, _CANDIDATES_A_BUCKET)
+
+
+def _ranked(candidates: pl.DataFrame) -> pl.DataFrame:
+    """Whoever comes first of a cluster wins it."""
+    return candidates.sort(["priority", "quality", "chars", "id"], descending=[True, True, True, False])
 
 
 def exact_winners(candidates: pl.DataFrame) -> pl.DataFrame:
     """``_ENTRANTS``: each candidate with the winner among its exact copies (null: itself) and how many these are."""
-    ranked = candidates.sort(["priority", "quality", "chars", "id"], descending=[True, True, True, False])
+    ranked = _ranked(candidates)
     winner = pl.col("id").first().over("content_hash")
     cluster = pl.col("near_cluster").first().over("content_hash")
     return ranked.with_columns(
@@ -53,7 +58,7 @@ def exact_winners(candidates: pl.DataFrame) -> pl.DataFrame:
 
 def near_winners(entrants: pl.DataFrame) -> pl.DataFrame:
     """Who loses, as ``_LOSERS``; each loser names the document that is kept in the end."""
-    ranked = entrants.sort(["priority", "quality", "chars", "id"], descending=[True, True, True, False])
+    ranked = _ranked(entrants)
     contest = ranked.filter(pl.col("exact_winner").is_null() & pl.col("near_cluster").is_not_null())
     contest = contest.select(
         "id", "source", winner=pl.col("id").first().over("near_cluster"),

@@ -24,7 +24,7 @@ from plm_data.dedup import verify
 from plm_data.dedup.components import components, forest
 from plm_data.dedup.minhash import band_keys, has_words, shingle_hashes, signatures_of
 from plm_data.engine import Step
-from plm_data.shuffle import gather_all, scatter, scatter_file, scatter_files
+from plm_data.shuffle import buckets_of, gather_all, scatter, scatter_file, scatter_files
 from plm_data.store import Counts, Output
 from plm_data.tables import part_file, read_slices, slice_writer
 from plm_data.text.hashing import nodes, partitions_of
@@ -83,14 +83,10 @@ def read_signatures(part: Path) -> Iterator[tuple[pl.Series, np.ndarray]]:
 
 
 @dataclass(frozen=True)
-class Bands(Step):
-    """The band keys of one source's documents, each sent to its bucket: equal keys meet there."""
+class _SignatureStep(Step):
+    """A step over every signature of a source, partition by partition."""
 
-    name: ClassVar[str] = "bands"
     signatures: Output
-    bands: int
-    rows: int
-    buckets: int
 
     @property
     def partitions(self) -> int:
@@ -99,6 +95,16 @@ class Bands(Step):
     @property
     def rows_expected(self) -> int:
         return self.signatures.counts.kept
+
+
+@dataclass(frozen=True)
+class Bands(_SignatureStep):
+    """The band keys of one source's documents, each sent to its bucket: equal keys meet there."""
+
+    name: ClassVar[str] = "bands"
+    bands: int
+    rows: int
+    buckets: int
 
     def run(self, partition: int, out: Path) -> Counts:
         read = 0
@@ -113,8 +119,8 @@ class Bands(Step):
 
 
 def buckets_for(rows: int) -> int:
-    """How many buckets keep each one small; given by the documents, never by the machine."""
-    return max(1, -(-rows // _KEYS_A_BUCKET))
+    """How many buckets for so many band keys, or cluster members."""
+    return buckets_of(rows, _KEYS_A_BUCKET)
 
 
 @dataclass(frozen=True)
@@ -182,22 +188,13 @@ class Cluster(Step):
 
 
 @dataclass(frozen=True)
-class NearClusters(Step):
+class NearClusters(_SignatureStep):
     """Each document's cluster and its size, as columns beside the documents: ``near_cluster`` (uint64, the first 64
     bits of the smallest id in it) and ``near_cluster_size``; a document alone is its own cluster."""
 
     name: ClassVar[str] = "near"
-    signatures: Output
     clusters: Output
     pieces: int
-
-    @property
-    def partitions(self) -> int:
-        return len(self.signatures.parts())
-
-    @property
-    def rows_expected(self) -> int:
-        return self.signatures.counts.kept
 
     def run(self, partition: int, out: Path) -> Counts:
         members = gather_all(scatter_files(self.clusters.path, "members"), partition, self.pieces, _MEMBERS)

@@ -70,7 +70,7 @@ def components(parts: Iterable[Edges], folder: Path, memory_edges: int = MEMORY_
             held = [forest(np.concatenate(held))]
             size = len(held[0])
             if size > memory_edges // 2:
-                spilled = spilled or _Buckets(folder / "edges-0.tmp", memory_edges)
+                spilled = spilled or _Buckets(folder / "edges-0.tmp")
                 spilled.add(held[0])
                 held, size = [], 0
     last = forest(np.concatenate(held)) if held else np.empty((0, 2), np.uint64)
@@ -84,10 +84,10 @@ def components(parts: Iterable[Edges], folder: Path, memory_edges: int = MEMORY_
 class _Buckets:
     """Edges on disk, by a hash of their first node."""
 
-    def __init__(self, folder: Path, memory_edges: int, count: int = 256):
+    def __init__(self, folder: Path, count: int = 256):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        self.folder, self.count, self.memory_edges = folder, count, memory_edges
+        self.folder, self.count = folder, count
         self.edges = 0
 
     def add(self, edges: Edges) -> None:
@@ -123,17 +123,17 @@ def _contract(edges: _Buckets, folder: Path, memory_edges: int) -> Iterator[Edge
     while True:
         # A node's neighbours must meet in its bucket, so enough buckets for the edges in both directions.
         count = max(1, -(-2 * edges.edges // memory_edges))
-        both = _Buckets(folder / "both.tmp", memory_edges, count)
+        both = _Buckets(folder / "both.tmp", count)
         for part in edges.read():
             both.add(part)
             both.add(part[:, ::-1])
         edges.remove()
-        large = _Buckets(folder / "large.tmp", memory_edges, count)
+        large = _Buckets(folder / "large.tmp", count)
         for part in both.read():
             large.add(_stars(part, larger=True))
         both.remove()
         round_number += 1
-        edges = _Buckets(folder / f"edges-{round_number}.tmp", memory_edges, count)
+        edges = _Buckets(folder / f"edges-{round_number}.tmp", count)
         for part in large.read():
             edges.add(_stars(part, larger=False))
         large.remove()
