@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
 import polars as pl
 
-from plm_data import mix
 from plm_data.build import Build
 from plm_data.decisions.ledger import EXACT, NEAR
 from plm_data.recipe import Recipe, thresholds
+from plm_data.report.phases import phase_facts
 from plm_data.rules import RULE_SETS
 from plm_data.store import Output, digest
 from plm_data.tables import read_slices
@@ -29,7 +28,7 @@ def gather(build: Build) -> Json:
     built = build.built_phases()
     kept = verdicts.filter(pl.col("verdict") == "kept")
     largest = dict(kept.group_by("source").agg(pl.col("token_count").max()).iter_rows())
-    phases = [_phase(build, name, built.get(name), largest) for name in build.recipe.phases]
+    phases = [phase_facts(build, name, built.get(name), largest) for name in build.recipe.phases]
     steps = list(_conservation(build, built))
     return {
         "recipe": build.recipe.name,
@@ -57,38 +56,6 @@ def gather(build: Build) -> Json:
 def recipe_digest(recipe: Recipe) -> str:
     """Hash of a recipe's content, to tell whether a report is of the recipe as it stands."""
     return digest(recipe.model_dump(mode="json"))
-
-
-def _phase(build: Build, name: str, built: tuple[Output, Output] | None, largest: dict[str, int]) -> Json:
-    spec = build.recipe.phases[name]
-    planned = mix.quotas(spec)
-    manifest = json.loads((built[1].path / "manifest.json").read_text(encoding="utf-8")) if built else None
-    stretches = mix.stretches(build.recipe)[name]
-    supply = build.supply
-    sources = {}
-    for source, quota in planned.items():
-        found = manifest["sources"][source] if manifest else {}
-        sources[source] = {
-            "domain": build.recipe.sources[source].domain,
-            "weight": spec.mix[source],
-            "planned_tokens": quota,
-            "tokens": found.get("tokens"),
-            "documents": found.get("documents"),
-            "largest_document": largest.get(source, 0),
-            "epochs": quota / supply[source] if supply[source] else None,
-            "epochs_so_far": stretches[source][1] / supply[source] if supply[source] else None,
-        }
-    return {
-        "name": name,
-        "segment": spec.segment,
-        "planned_tokens": spec.tokens,
-        "built": built is not None,
-        "tokens": manifest["tokens"] if manifest else None,
-        "documents": manifest["rows"] if manifest else None,
-        "shards": len(manifest["shards"]) if manifest else None,
-        "key": built[1].key if built else None,
-        "sources": sources,
-    }
 
 
 def _sources(build: Build, verdicts: pl.DataFrame, rejected: pl.DataFrame) -> list[Json]:
