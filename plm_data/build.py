@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Final, Literal
 
 import polars as pl
 
-from plm_data import mix
 from plm_data.attributes.heuristics import MeasureHeuristics
 from plm_data.attributes.language import MeasureLanguage, model_path
 from plm_data.attributes.quality import STOP_WORDS
@@ -28,8 +28,14 @@ from plm_data.dedup.clusters import Sign
 from plm_data.dedup.minhash import bands_and_rows
 from plm_data.engine import Step, run_steps
 from plm_data.errors import RecipeError
+from plm_data.mix.plan import EVERYTHING, Axis, Declared, Plan, make_plan
+from plm_data.mix.planned import PlanMix, planned_sources, read_plan
+from plm_data.mix.ranked import ROWS_A_BUCKET, Rank, Ranked
+from plm_data.mix.select import Bands, Place, Select, selected
+from plm_data.mix.weights import needs_supply, quotas, shares, sources_of
 from plm_data.recipe import Recipe, SourceSpec, thresholds
-from plm_data.shards import WriteShards
+from plm_data.shards import Fetch, WriteShards
+from plm_data.shuffle import buckets_of
 from plm_data.sources import make_reader
 from plm_data.sources.base import Reader
 from plm_data.sources.collect import Collect, Normalise
@@ -40,6 +46,8 @@ _DEFAULT_BANDS, _DEFAULT_ROWS = 14, 8
 # A partition's texts are worked in slices, but its ids and columns are held; and so many make resuming cheap.
 _PARTITION_BYTES = 64_000_000
 _FEWEST_PARTITIONS = 4
+# Tokens of a source of which nothing is known: a plan before any work refuses nothing for it.
+_ENDLESS = 10**18
 # The name, and the segment, of the shards of the documents that no phase may have.
 HELD_OUT: Final = "held-out"
 
@@ -51,7 +59,8 @@ def default_home() -> Path:
 
 def _read_by(spec: SourceSpec) -> SourceSpec:
     """A source without what does not change its documents, so that a changed priority collects nothing anew."""
-    return spec.model_copy(update={"priority": 0, "dedup": "near", "domain": "any", "language": "any", "lines": "all"})
+    plain = {"priority": 0, "dedup": "near", "domain": "any", "language": "any", "lines": "all"}
+    return spec.model_copy(update={**plain, "tokens": None, "max_epochs": None, "held_out": None})
 
 
 class Build:
@@ -102,13 +111,45 @@ class Build:
                 f"curate.dedup: {bands} bands x {rows} rows need {bands * rows} permutations, but there are "
                 f"{self.recipe.curate.dedup.permutations}; set bands and rows, or threshold."
             )
+        if not self._unknown_to_strategies():
+            self.estimate()
+
+    @cached_property
+    def known_supply(self) -> dict[str, tuple[int, str]]:
+        """Source → tokens of one epoch before any work, and what is said of them: declared, or at most what its bytes
+        can give. A source that can say neither is missing."""
         ratio = self.recipe.tokenizer.min_bytes_per_token
-        bounds = {name: reader.size_bound() for name, reader in self.readers.items()}
-        mix.check_supply(
-            self.recipe,
-            {name: int(bound / ratio) for name, bound in bounds.items() if bound is not None},
-            measured=False,
-        )
+        known: dict[str, tuple[int, str]] = {}
+        for name, spec in self.recipe.sources.items():
+            if spec.tokens is not None:
+                known[name] = (spec.tokens, "declares")
+            elif (bound := self.readers[name].size_bound()) is not None:
+                known[name] = (int(bound / ratio), "can, before curation, give at most")
+        return known
+
+    def _unknown_to_strategies(self) -> list[str]:
+        """Sources of which a strategy needs to know more than an upper bound, and nobody says."""
+        needed = {
+            source
+            for phase in self.recipe.phases.values()
+            if needs_supply(phase.mix)
+            for source in sources_of(phase.mix, self.recipe.sources)
+        }
+        return sorted(source for source in needed if self.recipe.sources[source].tokens is None)
+
+    def estimate(self) -> Plan:
+        """The plan by what is known before any work; raises ``RecipeError`` if it cannot be, or too little is known."""
+        if unknown := self._unknown_to_strategies():
+            raise RecipeError(
+                f"{self.recipe.name}: a strategy of its mix needs the tokens of {', '.join(unknown)}, which are "
+                f"counted when it is built; declare them as sources.{unknown[0]}.tokens to plan before."
+            )
+        axes: dict[str, Axis] = {
+            name: Declared(self.known_supply[name][0] if name in self.known_supply else _ENDLESS)
+            for name in planned_sources(self.recipe.phases, self.recipe.sources)
+        }
+        epochs = {name: self.recipe.max_epochs_of(name) for name in axes}
+        return make_plan(self.recipe.phases, axes, epochs, lambda name: self.known_supply[name][1])
 
     @cached_property
     def partitions(self) -> int:
@@ -138,13 +179,16 @@ class Build:
     @cached_property
     def tokenizer(self) -> Output:
         total = sum(phase.tokens for phase in self.recipe.phases.values())
-        needed = {source: 0 for source in self.recipe.sources}
+        known = {name: tokens for name, (tokens, _) in self.known_supply.items()}
+        # A strategy's shares are a guess here, and what nothing is known of counts as the others do.
+        guess = {name: known.get(name, sum(known.values()) // max(len(known), 1) or 1) for name in self.recipe.sources}
+        needed = dict.fromkeys(self.recipe.sources, 0)
         for phase in self.recipe.phases.values():
-            for source, quota in mix.quotas(phase).items():
+            for source, quota in quotas(shares(phase.mix, phase.tokens, guess), phase.tokens).items():
                 needed[source] += quota
-        shares = {source: round(tokens / total, 6) for source, tokens in needed.items()}
+        parts = {source: round(tokens / total, 6) for source, tokens in needed.items()}
         step = TrainTokenizer(
-            spec=self.recipe.tokenizer, seed=self.recipe.seed, shares=shares, documents=self.documents
+            spec=self.recipe.tokenizer, seed=self.recipe.seed, shares=parts, documents=self.documents
         )  # fmt: skip
         return self._run("tokenizer", [step])[0]
 
@@ -267,77 +311,153 @@ class Build:
         """The decisions of all sources: the ledger, one row a document, or what was rejected before."""
         return pl.scan_parquet([part for source in sorted(self.decided) for part in self.decided[source].parts(name)])
 
-    def _select_step(self, phase: str) -> mix.Select:
-        return mix.Select(
-            decided=self.decided,
+    @cached_property
+    def _measures(self) -> tuple[str, ...]:
+        """The measures that some phase is ordered by."""
+        return tuple(sorted({phase.order.by for phase in self.recipe.phases.values() if phase.order}))
+
+    @cached_property
+    def ranked(self) -> dict[str, Ranked]:
+        """Source → its kept documents in their seeded order."""
+        steps = {
+            name: Rank(
+                source=name,
+                decided=self.decided[name],
+                columns=self._column_outputs(name) if self._measures else {},
+                measures=self._measures,
+                held_out=self.recipe.held_out_of(name),
+                seed=self.recipe.seed,
+            )
+            for name in self.recipe.sources
+        }
+        outputs = self._run("rank", list(steps.values()))
+        return {
+            name: Ranked(output, step.buckets, self._measures)
+            for (name, step), output in zip(steps.items(), outputs, strict=True)
+        }
+
+    @cached_property
+    def _planned(self) -> tuple[Plan, dict[str, list[float]]]:
+        phases = self.recipe.phases
+        sources = planned_sources(phases, self.recipe.sources)
+        step = PlanMix(
+            ranked={name: self.ranked[name].output for name in sources},
+            buckets={name: self.ranked[name].buckets for name in sources},
+            measures=self._measures,
+            phases=phases,
+            most_epochs={name: self.recipe.max_epochs_of(name) for name in sources},
+        )
+        return read_plan(self._run("plan", [step])[0])
+
+    @property
+    def plan(self) -> Plan:
+        """What each phase takes of each source; raises ``RecipeError`` if the kept documents cannot give it."""
+        return self._planned[0]
+
+    def _select_step(self, phase: str) -> Select:
+        held_out = phase == HELD_OUT
+        takes = {} if held_out else self.plan[phase]
+        sources = [n for n in self.recipe.sources if (self.held_out_tokens()[n] if held_out else n in takes)]
+        axes = {name: replace(self.ranked[name], stem=HELD_OUT) if held_out else self.ranked[name] for name in sources}
+        order = None if held_out else self.recipe.phases[phase].order
+        rows = sum(axes[n].documents * (1 if held_out else int(takes[n].epochs) + 1) for n in sources)
+        return Select(
             phase=phase,
-            stretches=None if phase == HELD_OUT else mix.stretches(self.recipe)[phase],
-            held_out=self.recipe.held_out,
+            ranked={name: axis.output for name, axis in axes.items()},
+            buckets={name: axis.buckets for name, axis in axes.items()},
+            stem=HELD_OUT if held_out else "ranked",
+            measures=self._measures,
+            pieces={n: [p.values() for p in ((EVERYTHING,) if held_out else takes[n].pieces)] for n in sources},
+            cuts={name: list(take.cut) for name, take in takes.items() if take.cut},
+            bands=vars(Bands(order.by, tuple(self._planned[1][phase]), order.descending)) if order else None,
             seed=self.recipe.seed,
+            order_buckets=buckets_of(rows, ROWS_A_BUCKET),
         )
 
-    def _shards_step(self, phase: str, selection: Output) -> WriteShards:
-        planned = self.held_out_tokens() if phase == HELD_OUT else mix.quotas(self.recipe.phases[phase])
+    def _place_step(self, select: Select, selection: Output) -> Place:
+        return Place(selection=selection, order_buckets=select.order_buckets, pieces=self.partitions)
+
+    def _shards_step(self, phase: str, selection: Output, placed: Output) -> WriteShards:
+        chosen = selected(selection)
+        takes = {} if phase == HELD_OUT else self.plan[phase]
+        planned = {name: take.quota for name, take in takes.items()} or {n: each[2] for n, each in chosen.items()}
+        spec = None if phase == HELD_OUT else self.recipe.phases[phase]
         sources = list(planned)
         return WriteShards(
             recipe=self.recipe.name,
             phase=phase,
-            segment=HELD_OUT if phase == HELD_OUT else self.recipe.phases[phase].segment,
-            selection=selection,
-            planned=planned,
+            segment=spec.segment if spec else HELD_OUT,
+            placed=placed,
             documents={name: self.documents[name] for name in sources},
             edited={
                 name: self.attributes[name]["heuristics"] for name in sources if self.recipe.sources[name].lines == "c4"
             },
             tokens={name: self.attributes[name]["tokens"] for name in sources},
+            planned=planned,
+            selected=chosen,
             domains={name: self.recipe.sources[name].domain for name in sources},
             languages={name: self.recipe.sources[name].language for name in sources},
             tokenizer=self.tokenizer,
             sizes=self.recipe.shards,
+            context=spec.context if spec else (),
         )
 
-    def selection(self, phase: str) -> Output:
-        """The documents of a phase; raises ``RecipeError`` if the kept documents cannot meet the budgets."""
-        mix.check_supply(self.recipe, self.supply, measured=True)
-        output = self._run(f"mix {phase}", [self._select_step(phase)])[0]
+    def selection(self, phase: str) -> tuple[Output, Output]:
+        """The rows of a phase, and these with their positions; raises ``RecipeError`` if there are none."""
+        step = self._select_step(phase)
+        output = self._run(f"mix {phase}", [step])[0]
         if output.counts.kept == 0:
             raise RecipeError(
                 f"{phase} of {self.recipe.name} holds no document: its budget of {self.recipe.phases[phase].tokens:,} "
                 f"tokens is less than one document of each of its sources. Raise it."
             )
-        return output
+        return output, self._run(f"order {phase}", [self._place_step(step, output)])[0]
 
     def shards(self, phase: str) -> Output:
         """A phase's shards, shown as ``FOLDER/PHASE``."""
-        output = self._run(f"shards {phase}", [self._shards_step(phase, self.selection(phase))])[0]
+        write = self._shards_step(phase, *self.selection(phase))
+        fetched = None
+        if self.store.find(write.name, write.key()) is None:
+            fetch = Fetch(
+                placed=write.placed, pieces=self.partitions, documents=write.documents, edited=write.edited,
+                tokens=write.tokens, tokenizer=self.tokenizer, rows_per_shard=self.recipe.shards.rows_per_shard,
+                shards=write.partitions,
+            )  # fmt: skip
+            fetched = self._run(f"fetch {phase}", [fetch])[0]
+            write = replace(write, fetched=fetched)
+        output = self._run(f"shards {phase}", [write])[0]
+        if fetched is not None:
+            self.store.discard(fetched)
         self.show(output.path, phase)
         self.show(self.tokenizer.path, "tokenizer")
         return output
 
-    @cached_property
+    @property
     def supply(self) -> dict[str, int]:
         """Source → tokens that one epoch of it gives to the phases."""
-        found = mix.supply_of(self.decided, self.recipe.seed, self.recipe.held_out)
-        return {source: found.get(source, 0) for source in self.recipe.sources}
+        return {source: axis.total for source, axis in self.ranked.items()}
 
     def held_out_tokens(self) -> dict[str, int]:
         """Source → tokens of its held-out documents."""
-        documents = mix.kept_documents(self.decided, self.recipe.seed, self.recipe.held_out, for_training=False)
-        return dict(documents.group_by("source").agg(pl.col("token_count").sum()).sort("source").iter_rows())
+        return {source: replace(axis, stem=HELD_OUT).total for source, axis in self.ranked.items()}
 
     def held_out(self) -> Output | None:
         """The held-out documents as shards, or None if there are none."""
-        return self.shards(HELD_OUT) if self.held_out_tokens() else None
+        return self.shards(HELD_OUT) if any(self.held_out_tokens().values()) else None
 
-    def built_phases(self) -> dict[str, tuple[Output, Output]]:
-        """Phase → its selection and its shards, for the phases that are built from the recipe as it stands."""
+    def built_phases(self) -> dict[str, tuple[Output, Output, Output]]:
+        """Phase → its rows, their order and its shards, for the phases that are built from the recipe as it stands."""
         built = {}
         for phase in self.recipe.phases:
             select = self._select_step(phase)
-            if selection := self.store.find(select.name, select.key()):
-                write = self._shards_step(phase, selection)
-                if shards := self.store.find(write.name, write.key()):
-                    built[phase] = (selection, shards)
+            if (selection := self.store.find(select.name, select.key())) is None:
+                continue
+            place = self._place_step(select, selection)
+            if (placed := self.store.find(place.name, place.key())) is None:
+                continue
+            write = self._shards_step(phase, selection, placed)
+            if shards := self.store.find(write.name, write.key()):
+                built[phase] = (selection, placed, shards)
         return built
 
     def show(self, target: Path, name: str) -> None:

@@ -36,6 +36,8 @@ class Step(ABC):
     """One step of a build: ``partitions`` independent pieces of work that write into one folder."""
 
     name: ClassVar[str]
+    # Fields that say where something lies for the moment, and shape nothing.
+    unkeyed: ClassVar[frozenset[str]] = frozenset()
 
     @property
     @abstractmethod
@@ -51,12 +53,19 @@ class Step(ABC):
     def run(self, partition: int, out: Path) -> Counts:
         """Do one piece: write files named by the partition into ``out``, each whole or not at all."""
 
+    def finish(self, out: Path) -> None:  # noqa: B027 (most steps have nothing to finish)
+        """What takes all partitions together, such as a manifest; done once they are there, before the output is."""
+
     def key(self) -> str:
         """Hash of the step's inputs, parameters, code and the libraries that shape its bytes."""
         return digest({**self.description(), "libraries": library_versions()})
 
     def description(self) -> dict[str, Any]:
-        fields = {field.name: _keyed(getattr(self, field.name)) for field in dataclasses.fields(self)}
+        fields = {
+            field.name: _keyed(getattr(self, field.name))
+            for field in dataclasses.fields(self)
+            if field.name not in self.unkeyed
+        }
         return {"name": self.name, "fields": fields, "code": code_version(type(self).__module__)}
 
 
@@ -195,4 +204,5 @@ def _finish(store: Store, step: Step, key: str) -> Output:
             f"step {step.name}: its inputs hold {step.rows_expected} rows, but {counts.read} were read. "
             f"Delete {partial} and run the same command again."
         )
+    step.finish(partial)
     return store.commit(step.name, key, step.description(), counts)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, create_model, model_validator
 
 from plm_data.rules import RULE_SETS
 
@@ -57,6 +57,11 @@ class SourceSpec(Strict):
     priority: int = Field(description="of two duplicates the one from the source of higher priority survives")
     dedup: Literal["near", "exact"] = Field("near", description="exact: near duplicates of this source are kept")
     lines: Literal["all", "c4"] = Field("all", description="c4: the phases get its texts as C4's line rules edit them")
+    tokens: Count | None = Field(None, description="declared tokens of one epoch, for a plan before any is counted")
+    max_epochs: float | None = Field(None, gt=0, description="instead of the recipe's")
+    held_out: float | None = Field(
+        None, ge=0, le=1, description="share held out, instead of the recipe's; 1: all of it"
+    )
 
 
 class PythonSource(SourceSpec):
@@ -221,12 +226,91 @@ class CurateSpec(Thresholds):  # type: ignore[valid-type, misc]
     guardrails: Guardrails = Guardrails()
 
 
+class Temperature(Strict):
+    """Shares in proportion to size^(1/temperature): 1 is in proportion to size, large is even."""
+
+    strategy: Literal["temperature"]
+    temperature: float = Field(1.0, gt=0)
+    sources: tuple[Name, ...] | None = Field(None, min_length=1, description="null: all of the recipe's")
+
+
+class UniMax(Strict):
+    """As even as it goes with no source repeated more than ``epochs`` times in the phase (arXiv 2304.09151)."""
+
+    strategy: Literal["unimax"]
+    epochs: float = Field(1.0, gt=0)
+    sources: tuple[Name, ...] | None = Field(None, min_length=1, description="null: all of the recipe's")
+
+
+Strategy = Temperature | UniMax
+
+
+def _kind_of(value: Any) -> str:
+    """Which form an entry has. The tags come into the places of errors, where ``recipe_file`` takes them out."""
+    if isinstance(value, (Strategy, DomainMix)):
+        value = value.model_dump()
+    if not isinstance(value, dict):
+        return "<share>"
+    return f"<{value['strategy']}>" if isinstance(value.get("strategy"), str) else "<nested>"
+
+
+_Strategies = Annotated[
+    Annotated[dict[Name, Share], Tag("<nested>"), Field(min_length=1)]
+    | Annotated[Temperature, Tag("<temperature>")]
+    | Annotated[UniMax, Tag("<unimax>")],
+    Discriminator(_kind_of),
+]
+
+
+class DomainMix(Strict):
+    """A domain's share of a phase, and how its sources share that."""
+
+    weight: Share
+    sources: _Strategies = Field(description="share of the domain's tokens by source, or a strategy; sums to 1")
+
+
+_Entry = Annotated[Annotated[Share, Tag("<share>")] | Annotated[DomainMix, Tag("<nested>")], Discriminator(_kind_of)]
+Mix = dict[Name, float | DomainMix] | dict[Name, float] | Strategy
+
+
+class Curriculum(Strict):
+    """A phase in the order of a measure: cut into bands of equal tokens, each shuffled."""
+
+    by: str = Field(description="the measure, such as token_count or a quality score")
+    descending: bool = False
+    bands: Annotated[int, Field(ge=2, le=10_000)] = Field(10, description="more bands: closer to a strict order")
+
+    @model_validator(mode="after")
+    def _known(self) -> Curriculum:
+        if self.by not in MEASURES:
+            raise ValueError(f"no measure {self.by!r}; the measures are {', '.join(MEASURES)}")
+        return self
+
+
+class ContextStage(Strict):
+    """A stretch of a phase that is trained at one sequence length."""
+
+    length: Count = Field(description="tokens a sequence")
+    share: Share = Field(description="share of the phase's tokens; the stages' sum to 1")
+
+
 class PhaseSpec(Strict):
     """One pre-training phase: a segment of the schedule, a budget, and what it is mixed of."""
 
     segment: Literal["stable", "decay", "constant"]
     tokens: Count
-    mix: dict[Name, Share] = Field(min_length=1, description="share of the phase's tokens by source; sums to 1")
+    mix: Annotated[
+        Annotated[dict[Name, _Entry], Tag("<nested>"), Field(min_length=1)]
+        | Annotated[Temperature, Tag("<temperature>")]
+        | Annotated[UniMax, Tag("<unimax>")],
+        Discriminator(_kind_of),
+    ] = Field(description="share of the phase's tokens by source or domain, which sum to 1, or a strategy")
+    documents: Literal["any", "unseen", "seen"] = Field(
+        "any", description="unseen: none that an earlier phase had; seen: only such; any: the least seen first"
+    )
+    cut_last: bool = Field(False, description="cut each source's last document, so that the plan is met to the token")
+    order: Curriculum | None = Field(None, description="null: shuffled over the whole phase")
+    context: tuple[ContextStage, ...] = Field((), description="sequence lengths in turn; none: train.sequence_length")
 
 
 class ShardSpec(Strict):
@@ -288,6 +372,15 @@ class Recipe(Strict):
     shards: ShardSpec = ShardSpec()
     model: ModelSpec | None = None
     train: TrainSpec | None = None
+
+    def held_out_of(self, source: str) -> float:
+        """The share of a source's kept documents that no phase may have: its own, or the recipe's."""
+        own = self.sources[source].held_out
+        return self.held_out if own is None else own
+
+    def max_epochs_of(self, source: str) -> float:
+        """How many passes over a source all phases together may take: its own, or the recipe's."""
+        return self.sources[source].max_epochs or self.max_epochs
 
 
 def thresholds(recipe: Recipe, source: str) -> dict[str, float | None]:

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 
 from plm_data.errors import RecipeError
 from plm_data.recipe import Recipe, thresholds
+from plm_data.recipe_phases import check_phases
 
-_SHARE_TOLERANCE = 1e-9
 # What lies beside the phases in a build's folder.
 _RESERVED = ("held-out", "tokenizer", "model", "report.html", "report.json")
 
@@ -100,7 +100,8 @@ def _explain(path: Path, node: yaml.Node, error: ValidationError) -> str:
     for item in error.errors():
         parts = item["loc"]
         location = tuple(p for i, p in enumerate(parts) if not (p in kinds and i == 2 and parts[0] == "sources"))
-        location = tuple(p for p in location if p != "[key]")
+        # So do the forms of a mix, which stand in angle brackets.
+        location = tuple(p for p in location if p != "[key]" and not (isinstance(p, str) and p.startswith("<")))
         key = ".".join(str(part) for part in location)
         where = f"{path}:{_line(node, location)}"
         if item["type"] == "extra_forbidden":
@@ -108,10 +109,18 @@ def _explain(path: Path, node: yaml.Node, error: ValidationError) -> str:
             messages.append(f"{where}: unknown key {key!r}" + (f"; known here: {known}." if known else "."))
         elif item["type"] == "missing":
             messages.append(f"{where}: the key {key!r} is missing.")
+        elif item["type"] == "union_tag_invalid":
+            messages.append(f"{where}: {key}: {_FORMS_OF_A_MIX}.")
         else:
             found = "" if isinstance(item["input"], (dict, list)) else f" (found {item['input']!r})"
             messages.append(f"{where}: {key}: {item['msg'].removeprefix('Value error, ')}{found}.")
     return "\n".join(messages)
+
+
+_FORMS_OF_A_MIX = (
+    "expected a share of each source, or of a domain {weight: SHARE, sources: {SOURCE: SHARE}}; "
+    "or in place of shares {strategy: temperature, temperature: T} or {strategy: unimax, epochs: N}"
+)
 
 
 def _known_keys(location: tuple[str | int, ...]) -> list[str]:
@@ -136,26 +145,13 @@ def _check_references(path: Path, node: yaml.Node, recipe: Recipe) -> None:
         raise RecipeError(
             f"{path}:{_line(node, ('name',))}: a recipe cannot be called 'store', the folder of all outputs; rename it."
         )
-    known = ", ".join(recipe.sources)
-    for name, phase in recipe.phases.items():
+    for name in recipe.phases:
         if name in _RESERVED:
             raise RecipeError(
                 f"{path}:{_line(node, ('phases', name))}: a phase cannot be called {name!r}, which names another part "
                 f"of the build's folder; call it otherwise."
             )
-        for source in phase.mix:
-            if source not in recipe.sources:
-                line = _line(node, ("phases", name, "mix", source))
-                raise RecipeError(
-                    f"{path}:{line}: phases.{name}.mix names the source {source!r}, which the recipe does not have; "
-                    f"its sources are: {known}."
-                )
-        total = sum(phase.mix.values())
-        if abs(total - 1) > _SHARE_TOLERANCE:
-            raise RecipeError(
-                f"{path}:{_line(node, ('phases', name, 'mix'))}: the weights of phases.{name}.mix sum to {total:.6g}, "
-                f"expected 1. Change them so that they sum to 1."
-            )
+    check_phases(recipe, lambda *place: f"{path}:{_line(node, place)}")
     sources = recipe.sources.values()
     for section, names in (
         ("sources", set(recipe.sources)),
@@ -175,13 +171,6 @@ def _check_references(path: Path, node: yaml.Node, recipe: Recipe) -> None:
                 f"is off for it: a text that loses all its lines would be an empty document. Set it to 1 or more."
             )
     _check_stop_words(path, node, recipe)
-    segments = [phase.segment for phase in recipe.phases.values()]
-    order = ["stable", "decay", "constant"]
-    if segments != sorted(segments, key=order.index) or segments[0] != "stable":
-        raise RecipeError(
-            f"{path}:{_line(node, ('phases',))}: the phases' segments are {', '.join(segments)}; expected stable "
-            f"first, then decay, then constant (the Warmup-Stable-Decay-Constant schedule)."
-        )
 
 
 def _check_stop_words(path: Path, node: yaml.Node, recipe: Recipe) -> None:

@@ -159,6 +159,14 @@ class Store:
             marker.unlink()
         return Output(step, key, folder, counts, reused=False, content=digest(files))
 
+    def discard(self, output: Output) -> None:
+        """Remove an output that nothing needs any longer."""
+        gone = output.path.with_name(f"{output.path.name}.partial")
+        # Renamed first: an output is whole or not there.
+        shutil.rmtree(gone, ignore_errors=True)
+        os.rename(output.path, gone)
+        shutil.rmtree(gone)
+
     def lock(self) -> AbstractContextManager[None]:
         """One build at a time writes to a home; a second waits."""
         return locked(self.root / ".lock")

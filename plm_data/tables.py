@@ -17,7 +17,7 @@ from plm_data.store import temporary_name
 
 # Text of one slice of a documents file, which is one row group: what a step holds of a partition at a time.
 SLICE_BYTES = 8_000_000
-_ZSTD_LEVEL = 3
+ZSTD_LEVEL = 3
 
 
 def _arrow(table: pa.Table | pl.DataFrame) -> pa.Table:
@@ -30,7 +30,7 @@ def write_parquet(table: pa.Table | pl.DataFrame, path: Path, row_group_rows: in
     """Write a Parquet file (zstd) whole or not at all; the same table always gives the same bytes."""
     temporary = temporary_name(path)
     pq.write_table(
-        _arrow(table), temporary, compression="zstd", compression_level=_ZSTD_LEVEL,
+        _arrow(table), temporary, compression="zstd", compression_level=ZSTD_LEVEL,
         row_group_size=row_group_rows, store_schema=False,
     )  # fmt: skip
     os.replace(temporary, path)
@@ -62,7 +62,7 @@ def slice_writer(path: Path, noise: Sequence[str] = ()) -> Iterator[Callable[[pa
                 table.schema,
                 store_schema=False,
                 compression={name: "none" if name in plain else "zstd" for name in table.column_names},
-                compression_level={name: _ZSTD_LEVEL for name in table.column_names if name not in plain},
+                compression_level={name: ZSTD_LEVEL for name in table.column_names if name not in plain},
                 use_dictionary=[name for name in table.column_names if name not in plain],
             )
         if table.num_rows:

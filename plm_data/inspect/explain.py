@@ -5,8 +5,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -18,9 +18,10 @@ from plm_data.errors import PlmError
 from plm_data.inspect import tables
 from plm_data.inspect.duplicates import differences, standing, why_it_stayed
 from plm_data.inspect.printable import clip, printable, quote
+from plm_data.mix.ranked import is_held_out
 from plm_data.recipe import thresholds
 from plm_data.rules import RULE_SETS, Rule
-from plm_data.text.hashing import rank_hash
+from plm_data.shards import shard_file
 
 RULES: dict[str, Rule] = {f"{rules.name}.{rule.key}": rule for rules in RULE_SETS for rule in rules.rules}
 _LISTED, _CLOSEST = 10, 3
@@ -204,24 +205,20 @@ def _names(build: Build, ids: list[str]) -> dict[str, str]:
     return dict(rows.iter_rows())
 
 
-def is_held_out(build: Build, content_hash: str) -> bool:
-    """Whether a kept document is held out of every phase: by its content alone, as ``mix`` draws it."""
-    limit = int(Fraction(str(build.recipe.held_out)) * 2**64)
-    return rank_hash(build.recipe.seed, "held-out", content_hash) < limit
-
-
 def _places(build: Build, document: dict[str, Any]) -> Iterator[str]:
-    if is_held_out(build, document["content_hash"]):
+    """Forward: the rows of the phases that hold a kept document."""
+    share = build.recipe.held_out_of(document["source"])
+    if is_held_out(build.recipe.seed, share, pl.Series([document["content_hash"]]))[0]:
         yield "  It is held out: in no phase, to measure the loss on."
         return
     built = build.built_phases()
     places = []
-    for phase, (selected, _) in built.items():
-        rows = tables.selection(selected).filter(pl.col("id") == document["id"]).sort("position").collect()
-        places += [
-            f"    {phase}: row {position:,} of its shards" + (f", epoch {epoch + 1}" if epoch else "")
-            for position, epoch in rows.select("position", "epoch").iter_rows()
-        ]
+    for phase, (_, placed, _) in built.items():
+        for row in tables.placed_rows(build, placed, document["id"]).iter_rows(named=True):
+            number, at = divmod(row["position"], build.recipe.shards.rows_per_shard)
+            cut = f", its first {row['taken']:,} tokens" if row["taken"] < row["token_count"] else ""
+            epoch = f", epoch {row['epoch'] + 1}" if row["epoch"] else ""
+            places.append(f"    {phase}: row {at:,} of {shard_file(Path(phase), number).name}{epoch}{cut}")
     if places:
         yield "  It is in:"
         yield from places

@@ -16,10 +16,12 @@ from plm_data.dedup.corpora import Corpus, hash_ids
 from plm_data.engine import Step
 from plm_data.errors import PlmError
 from plm_data.inspect.offending import offending_part
+from plm_data.mix.select import read_placed
 from plm_data.recipe import Guardrails, Recipe
 from plm_data.recipe_file import load_recipe
 from plm_data.store import Output
 from plm_data.tables import read_slices
+from plm_data.text.hashing import partition_of
 
 _NO_GUARDRAILS = Guardrails(max_source_loss=1.0, max_cluster=2**62, max_quarantined=1.0)
 # Columns of the attributes that are as large as a text.
@@ -67,9 +69,10 @@ def rejected(build: Build) -> pl.LazyFrame:
     return build.table("rejected")
 
 
-def selection(selected: Output) -> pl.LazyFrame:
-    """``id, source, epoch, token_count, position`` of one phase."""
-    return pl.scan_parquet(sorted(selected.path.glob("selection*.parquet")), glob=False)
+def placed_rows(build: Build, placed: Output, identity: str) -> pl.DataFrame:
+    """The rows of a phase that hold a document, as ``mix.select.PLACED``, in the phase's order."""
+    rows = read_placed(placed, partition_of(identity, build.partitions), build.partitions)
+    return rows.filter(pl.col("id") == identity).sort("position")
 
 
 def texts(build: Build, source: str, ids: Sequence[str]) -> dict[str, str]:

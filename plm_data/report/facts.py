@@ -26,9 +26,7 @@ def gather(build: Build) -> Json:
     """Everything the report says, from stored outputs alone; rows are counted anew from the shards' manifests."""
     verdicts, ledger, rejected = (build.table(name).collect() for name in ("verdicts", "ledger", "rejected"))
     built = build.built_phases()
-    kept = verdicts.filter(pl.col("verdict") == "kept")
-    largest = dict(kept.group_by("source").agg(pl.col("token_count").max()).iter_rows())
-    phases = [phase_facts(build, name, built.get(name), largest) for name in build.recipe.phases]
+    phases = [phase_facts(build, name, built[name][2] if name in built else None) for name in build.recipe.phases]
     steps = list(_conservation(build, built))
     return {
         "recipe": build.recipe.name,
@@ -169,7 +167,7 @@ def _licenses(verdicts: pl.DataFrame) -> list[Json]:
     return grouped.sort(["tokens", "license"], descending=[True, False]).to_dicts()
 
 
-def _conservation(build: Build, built: dict[str, tuple[Output, Output]]) -> Iterable[Json]:
+def _conservation(build: Build, built: dict[str, tuple[Output, Output, Output]]) -> Iterable[Json]:
     """Every step's rows: in = kept + dropped + quarantined, as the engine asserted when the step ran."""
 
     def line(step: str, source: str, output: Output) -> Json:
@@ -186,8 +184,9 @@ def _conservation(build: Build, built: dict[str, tuple[Output, Output]]) -> Iter
             yield line(step, source, output)
     for source, output in build.decided.items():
         yield line("decide", source, output)
-    for phase, (selection, shards) in built.items():
+    for phase, (selection, placed, shards) in built.items():
         yield line("select", phase, selection)
+        yield line("place", phase, placed)
         yield line("shards", phase, shards)
 
 

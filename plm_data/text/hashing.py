@@ -32,3 +32,19 @@ def nodes(ids: pl.Series) -> np.ndarray:
 def partitions_of(nodes: np.ndarray, partitions: int) -> np.ndarray:
     """``partition_of`` for many ids at once, from their ``nodes``."""
     return ((nodes >> np.uint64(32)) % np.uint64(partitions)).astype(np.int64)
+
+
+def mixed(numbers: np.ndarray, seed: int, salt: str) -> np.ndarray:
+    """uint64: numbers drawn evenly, such as hashes, in another order for each seed and salt; no two become one.
+
+    The finaliser of splitmix64 (Steele et al. 2014), over the numbers and a key of seed and salt.
+    """
+    z = numbers ^ np.uint64(rank_hash(seed, salt, ""))
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def ranks(seed: int, salt: str, hashes: pl.Series) -> np.ndarray:
+    """uint64: a seeded rank of each content hash: sorting by it is a permutation that only seed and salt decide."""
+    return mixed(nodes(hashes), seed, salt)
