@@ -35,7 +35,15 @@ def count_sequences(tokens: int, sequence_length: int) -> int:
 
 
 def batches(
-    phase: Phase, sequence_length: int, batch_size: int, *, consumed: int = 0, window: int = 1, seed: int = 0
+    phase: Phase,
+    sequence_length: int,
+    batch_size: int,
+    *,
+    consumed: int = 0,
+    window: int = 1,
+    seed: int = 0,
+    start: int = 0,
+    stop: int | None = None,
 ) -> Iterator[Batch]:
     """Yield the phase's documents, concatenated in shard order and cut every `sequence_length` tokens.
 
@@ -53,6 +61,8 @@ def batches(
         consumed: sequences of this phase to skip, the `Batch.sequences` of the last batch that was used.
         window: sequences to shuffle among, rounded down to whole batches; of one batch, the shards' order is kept.
         seed: of the shuffling.
+        start: tokens of the phase before the stretch that is read, of which `consumed` counts.
+        stop: where that stretch ends; None: with the phase. Both lie where a document ends.
 
     Raises:
         TrainerError: a shard's tokens disagree with the manifest.
@@ -62,32 +72,35 @@ def batches(
     span = window * sequence_length
     tokens = np.empty(0, np.int64)
     documents = np.empty(0, np.int64)
-    for new_tokens, new_documents in _read(phase, number * span):
+    for new_tokens, new_documents in _read(phase, start + number * span, phase.tokens if stop is None else stop):
         tokens = np.concatenate((tokens, new_tokens))
         documents = np.concatenate((documents, new_documents))
-        start = 0
-        while len(tokens) - start > span:  # one more than the window holds: the last token's label
-            end = start + span + 1
-            rows = _pack(tokens[start:end], documents[start:end], sequence_length, span)
+        first = 0
+        while len(tokens) - first > span:  # one more than the window holds: the last token's label
+            end = first + span + 1
+            rows = _pack(tokens[first:end], documents[first:end], sequence_length, span)
             yield from _draw(rows, batch_size, window, number, skip, seed)
-            start, number, skip = start + span, number + 1, 0
-        tokens, documents = tokens[start:], documents[start:]
+            first, number, skip = first + span, number + 1, 0
+        tokens, documents = tokens[first:], documents[first:]
     if len(tokens):
         rows = _pack(tokens, documents, sequence_length, len(tokens))
         yield from _draw(rows, batch_size, window, number, skip, seed)
 
 
-def _read(phase: Phase, skip: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield (tokens, document of each token) a row group, without the phase's first `skip` tokens."""
-    rows_before = 0
+def _read(phase: Phase, start: int, stop: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield (tokens, document of each token) a row group, of the phase's tokens from `start` to `stop`."""
+    position = rows_before = 0
     for shard in phase.shards:
-        if skip >= shard.tokens:  # whole shards are skipped by the manifest's count
-            skip -= shard.tokens
+        if position >= stop:
+            return
+        if start >= position + shard.tokens:  # whole shards are skipped by the manifest's count
+            position += shard.tokens
         else:
             for tokens, documents in _read_shard(shard, phase.vocab_size):
-                if skip < len(tokens):
-                    yield tokens[skip:], documents[skip:] + rows_before
-                skip = max(0, skip - len(tokens))
+                first, last = max(0, start - position), min(len(tokens), stop - position)
+                if first < last:
+                    yield tokens[first:last], documents[first:last] + rows_before
+                position += len(tokens)
         rows_before += shard.rows
 
 

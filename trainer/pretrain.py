@@ -5,7 +5,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,7 @@ def pretrain(
 
     losses = read_json(out / HELD_OUT_LOSSES, "held-out losses") if (out / HELD_OUT_LOSSES).exists() else {}
     total_steps = sum(
-        math.ceil(count_sequences(phase.tokens, train.sequence_length) / train.batch_size) for phase in data
+        math.ceil(stage.sequences / stage.batch_size) for phase in data for stage in packed_stages(phase, train)
     )
     with _progress_line(progress) as line:
         task = line.add_task("", total=total_steps, completed=position.step, status="starting")
@@ -129,7 +129,7 @@ def pretrain(
             name, speed = data[index].data.name, batch.tokens / seconds
             append_metrics(out / METRICS, StepMetrics(position.step, position.tokens, name, loss, rate, norm, speed))
             line.update(task, advance=1, status=f"{name}  loss {loss:.3f}  rate {rate:.2e}  {speed:,.0f} tokens/s")
-            if measured and batch.sequences == count_sequences(data[index].tokens, train.sequence_length):
+            if measured and batch.sequences == sum(stage.sequences for stage in packed_stages(data[index], train)):
                 # before the checkpoint: a run that goes on from it finds this phase measured
                 losses[name] = held_out_loss(plm, measured, train.sequence_length, train.batch_size)
                 write_json(out / HELD_OUT_LOSSES, losses)
@@ -168,20 +168,48 @@ def training_step(
     return loss.item(), norm.item()
 
 
+@dataclass(frozen=True)
+class PackedStage:
+    """A stage of a phase as a run packs it: tokens `start` to `stop` of the phase, in so many sequences."""
+
+    start: int
+    stop: int
+    sequence_length: int
+    batch_size: int
+    sequences: int
+
+
+def packed_stages(phase: Phase, train: TrainConfig) -> list[PackedStage]:
+    """Lay a phase's stages out: a step has as many tokens at every sequence length, to the nearest sequence."""
+    found, start = [], 0
+    for stage in phase.stages:
+        length = stage.sequence_length or train.sequence_length
+        batch_size = max(1, round(train.batch_size * train.sequence_length / length))
+        stop = start + stage.tokens
+        found.append(PackedStage(start, stop, length, batch_size, count_sequences(stage.tokens, length)))
+        start = stop
+    return found
+
+
 def _stream(data: Sequence[Phase], train: TrainConfig, position: Position) -> Iterator[tuple[int, Batch]]:
-    """Yield (phase's index, batch) from the position to the end of the last phase."""
+    """Yield (phase's index, batch) from the position to the end of the last phase; a batch counts the phase's."""
     for index in range(position.phase, len(data)):
         consumed = position.sequences if index == position.phase else 0
-        if consumed < count_sequences(data[index].tokens, train.sequence_length):
-            for batch in batches(
-                data[index],
-                train.sequence_length,
-                train.batch_size,
-                consumed=consumed,
-                window=train.shuffle_window,
-                seed=train.seed,
-            ):
-                yield index, batch
+        before = 0
+        for stage in packed_stages(data[index], train):
+            if consumed - before < stage.sequences:
+                for batch in batches(
+                    data[index],
+                    stage.sequence_length,
+                    stage.batch_size,
+                    consumed=max(0, consumed - before),
+                    window=train.shuffle_window,
+                    seed=train.seed,
+                    start=stage.start,
+                    stop=stage.stop,
+                ):
+                    yield index, replace(batch, sequences=before + batch.sequences)
+            before += stage.sequences
 
 
 def _check(model: ModelConfig, train: TrainConfig, data: Sequence[Phase]) -> None:
@@ -194,6 +222,12 @@ def _check(model: ModelConfig, train: TrainConfig, data: Sequence[Phase]) -> Non
     if len(set(names)) < len(names):
         raise TrainerError(f"phases: found names {names}, expected each once; rename one in the recipe")
     for phase in data:
+        longest = max(stage.sequence_length or 0 for stage in phase.stages)
+        if longest > model.max_position_embeddings:
+            raise TrainerError(
+                f"{phase.path}: stages: found sequences of {longest} tokens, expected at most "
+                f"model.max_position_embeddings {model.max_position_embeddings}; shorten them or raise that"
+            )
         if phase.vocab_size > model.vocab_size:
             raise TrainerError(
                 f"{phase.path}: tokenizer.vocab_size: found {phase.vocab_size}, expected at most model.vocab_size "

@@ -23,11 +23,20 @@ class Shard:
 
 
 @dataclass(frozen=True)
+class Stage:
+    """A stretch of a phase that is trained at one sequence length (None: the run's); it ends where a document does."""
+
+    sequence_length: int | None
+    tokens: int
+
+
+@dataclass(frozen=True)
 class Phase:
     """A data phase as its manifest describes it."""
 
     data: PhaseData
     tokens: int
+    stages: tuple[Stage, ...]  # in turn; their tokens sum to the phase's
     vocab_size: int
     tokenizer_sha256: str
     shards: tuple[Shard, ...]
@@ -56,6 +65,7 @@ def read_phase(data: PhaseData) -> Phase:
     try:
         shards = tuple(_shard(data.folder, entry) for entry in manifest["shards"])
         rows, tokens = int(manifest["rows"]), int(manifest["tokens"])
+        listed = tuple(Stage(int(each["sequence_length"]), int(each["tokens"])) for each in manifest.get("stages", ()))
         vocab_size, digest = int(manifest["tokenizer"]["vocab_size"]), str(manifest["tokenizer"]["sha256"])
     except (KeyError, TypeError, ValueError) as error:
         raise TrainerError(
@@ -64,10 +74,11 @@ def read_phase(data: PhaseData) -> Phase:
     for key, total, found in (
         ("rows", rows, sum(shard.rows for shard in shards)),
         ("tokens", tokens, sum(shard.tokens for shard in shards)),
+        ("stages", tokens, sum(stage.tokens for stage in listed) if listed else tokens),
     ):
         if total != found:
-            raise TrainerError(f"{path}: {key}: found {total}, expected its shards' sum {found}; build the phase again")
-    return Phase(data, tokens, vocab_size, digest, shards, path.read_bytes())
+            raise TrainerError(f"{path}: {key}: found {total}, expected its parts' sum {found}; build the phase again")
+    return Phase(data, tokens, listed or (Stage(None, tokens),), vocab_size, digest, shards, path.read_bytes())
 
 
 def _shard(folder: Path, entry: dict[str, Any]) -> Shard:
