@@ -10,15 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipelines import cli_inspect
+from pipelines import cli_inspect, cli_mix
+from pipelines.cli_inspect import home_option
 
 if TYPE_CHECKING:
     from plm_data.build import Build
 
-_home = click.option(
-    "--home", type=click.Path(path_type=Path, file_okay=False), default=None,
-    help="Folder of the builds.  [default: $PLM_HOME, or build]",
-)  # fmt: skip
 _workers = click.option(
     "--workers", type=click.IntRange(min=1), default=None, help="Processes at a time.  [default: one a core]"
 )
@@ -58,7 +55,7 @@ def _print_report(facts: dict[str, Any], most_rules: int | None = None) -> None:
 @cli.command(epilog="Example: plm build recipes/nano.yaml --phase phase2")
 @_recipe
 @click.option("--phase", "phases", multiple=True, help="Phase to build; repeat it for several.  [default: all]")
-@_home
+@home_option
 @_workers
 def build(recipe: str, phases: tuple[str, ...], home: Path | None, workers: int | None) -> None:
     """Build phases: their shards, and the mixture report.
@@ -78,13 +75,13 @@ def build(recipe: str, phases: tuple[str, ...], home: Path | None, workers: int 
 @cli.command(epilog="Example: plm report recipes/nano.yaml --open")
 @_recipe
 @click.option("--open", "open_page", is_flag=True, help="Open the page in the browser.")
-@_home
+@home_option
 def report(recipe: str, open_page: bool, home: Path | None) -> None:
     """Print the mixture report of a build and say where its page lies."""
     import json
 
     from pipelines.stages import relative
-    from plm_data.build import default_home
+    from plm_data.curation import default_home
     from plm_data.errors import PlmError
     from plm_data.recipe_file import load_recipe
     from plm_data.report.facts import recipe_digest
@@ -117,7 +114,7 @@ def report(recipe: str, open_page: bool, home: Path | None) -> None:
     metavar="KEY=VALUE",
     help="A threshold, a source's priority or curate.dedup.quality; null turns a rule or a set off. Repeatable.",
 )
-@_home
+@home_option
 @_workers
 def what_if(recipe: str, settings: tuple[str, ...], home: Path | None, workers: int | None) -> None:  # fmt: skip
     """Documents and tokens that another threshold would gain and lose, by source.
@@ -137,7 +134,7 @@ def what_if(recipe: str, settings: tuple[str, ...], home: Path | None, workers: 
 
 @cli.command(epilog="Example: plm train recipes/nano.yaml")
 @_recipe
-@_home
+@home_option
 @_workers
 def train(recipe: str, home: Path | None, workers: int | None) -> None:
     """Train the recipe's model through its phases, building those that are missing.
@@ -182,14 +179,14 @@ def _print_training(made: Build, summary: dict[str, Any]) -> None:
 @click.option("--temperature", type=click.FloatRange(min=0), default=0.7, show_default=True, help="0 is greedy.")
 @click.option("--top-p", type=click.FloatRange(min=0, max=1, min_open=True), default=0.95, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
-@_home
+@home_option
 def sample(
     recipe: str, prompts: tuple[str, ...], max_tokens: int, temperature: float, top_p: float, seed: int,
     home: Path | None,
 ) -> None:  # fmt: skip
     """Print text of the trained model."""
     from pipelines.stages import samples
-    from plm_data.build import default_home
+    from plm_data.curation import default_home
     from plm_data.recipe_file import load_recipe
 
     loaded = load_recipe(recipe)
@@ -202,7 +199,7 @@ def sample(
 
 @cli.command(epilog="Example: plm reproduce recipes/nano.yaml")
 @_recipe
-@_home
+@home_option
 @_workers
 def reproduce(recipe: str, home: Path | None, workers: int | None) -> None:
     """All of a recipe: every phase, the report, the model, a sample; at the end a summary.
@@ -243,6 +240,8 @@ cli.add_command(cli_inspect.explain)
 cli.add_command(cli_inspect.samples)
 cli.add_command(cli_inspect.near)
 cli.add_command(cli_inspect.dedup)
+cli.add_command(cli_mix.mix)
+cli.add_command(cli_mix.trace)
 
 
 def main() -> None:

@@ -16,17 +16,18 @@ if TYPE_CHECKING:
 
 _TOP = 10
 
-_home = click.option(
+home_option = click.option(
     "--home", type=click.Path(path_type=Path, file_okay=False), default=None,
     help="Folder of the builds.  [default: $PLM_HOME, or build]",
 )  # fmt: skip
-_recipe = click.option(
+recipe_option = click.option(
     "--recipe", "-r", default=None, help="A recipe that is built.  [default: the only one built in the home]"
 )
 
 
-def _built(recipe: str | None, home: Path | None) -> Built:
-    from plm_data.build import default_home
+def built_recipe(recipe: str | None, home: Path | None) -> Built:
+    """The build of a recipe, or of the only one in the home; raises ``PlmError`` if it is not plain which is meant."""
+    from plm_data.curation import default_home
     from plm_data.inspect.tables import open_built
 
     home = home or default_home()
@@ -58,8 +59,8 @@ def _only_recipe(home: Path) -> str:
 @click.argument("document", metavar="[ID]", required=False)
 @click.option("--grep", default=None, metavar="TEXT", help="Find documents by a piece of their text; case counts.")
 @click.option("-n", "most", type=click.IntRange(min=1), default=20, show_default=True, help="Matches to list.")
-@_recipe
-@_home
+@recipe_option
+@home_option
 def explain(document: str | None, grep: str | None, most: int, recipe: str | None, home: Path | None) -> None:
     """Tell why a document was kept or dropped.
 
@@ -67,11 +68,11 @@ def explain(document: str | None, grep: str | None, most: int, recipe: str | Non
     hold a text are listed; if there is only one, its story is told.
     """
     from plm_data.inspect import explain as story
-    from plm_data.inspect.printable import clip, quote
+    from plm_data.text.printable import clip, quote
 
     if (document is None) == (grep is None) or grep == "":
         raise click.UsageError("give either an ID, or --grep with a TEXT.")
-    built = _built(recipe, home)
+    built = built_recipe(recipe, home)
     if grep is None:
         click.echo(story.explain(built, document or ""))
         return
@@ -93,8 +94,8 @@ def explain(document: str | None, grep: str | None, most: int, recipe: str | Non
 @click.argument("rule", metavar="RULE")
 @click.option("--source", default=None, help="Only documents of this source.")
 @click.option("-n", "count", type=click.IntRange(min=1, max=1000), default=5, show_default=True, help="Each side.")
-@_recipe
-@_home
+@recipe_option
+@home_option
 def samples(rule: str, source: str | None, count: int, recipe: str | None, home: Path | None) -> None:
     """Show the documents nearest to a rule's threshold: those it just dropped, and those it just left.
 
@@ -104,7 +105,7 @@ def samples(rule: str, source: str | None, count: int, recipe: str | None, home:
     from plm_data.inspect import samples as sampling
 
     name = sampling.check_rule(rule)
-    built = _built(recipe, home)
+    built = built_recipe(recipe, home)
     if name in (EXACT, NEAR):
         lines = sampling.tell_pairs(name, sampling.duplicate_pairs(built, name, source, count))
     else:
@@ -116,18 +117,18 @@ def samples(rule: str, source: str | None, count: int, recipe: str | None, home:
 @click.command(epilog="Example: plm near 'Return the sum of two numbers, as a float.'")
 @click.argument("text", metavar="TEXT|FILE")
 @click.option("-n", "most", type=click.IntRange(min=1), default=20, show_default=True, help="Documents to list.")
-@_recipe
-@_home
+@recipe_option
+@home_option
 def near(text: str, most: int, recipe: str | None, home: Path | None) -> None:
     """Find what in a built corpus is a near duplicate of a text, by the recipe's own MinHash bands.
 
     The text is given as it is, as a file, or as - for standard input.
     """
     from plm_data.inspect.near import near as find_near
-    from plm_data.inspect.printable import clip
+    from plm_data.text.printable import clip
 
     given = _text_of(text)
-    built = _built(recipe, home)
+    built = built_recipe(recipe, home)
     found = find_near(built, given)
     bands, rows = built.banding
     half = (1 / bands) ** (1 / rows)
@@ -172,7 +173,7 @@ def _text_of(given: str) -> str:
 @click.option("--id-column", default=None, help="Column of the id in B.  [default: id; without one its row]")
 @click.option("--against-text-column", default="text", show_default=True, help="The same in A.")
 @click.option("--against-id-column", default=None, help="The same in A.")
-@_home
+@home_option
 def dedup(
     corpus: str, against: str, out: Path | None, min_jaccard: float, shingle_words: int, text_column: str,
     id_column: str | None, against_text_column: str, against_id_column: str | None, home: Path | None,
@@ -205,7 +206,7 @@ def dedup(
 
 
 def _corpus(given: str, text: str, identity: str | None, home: Path | None) -> Corpus:
-    from plm_data.build import default_home
+    from plm_data.curation import default_home
     from plm_data.dedup.corpora import Corpus, corpus_files
     from plm_data.errors import PlmError, RecipeError
     from plm_data.inspect.tables import kept_corpus, open_built
@@ -228,7 +229,7 @@ def _corpus(given: str, text: str, identity: str | None, home: Path | None) -> C
 def _print_overlap(overlap: Overlap, b: str, a: str, min_jaccard: float) -> None:
     import polars as pl
 
-    from plm_data.inspect.printable import clip
+    from plm_data.text.printable import clip
 
     matches = overlap.matches
     exact = matches.filter(pl.col("kind") == "exact").height
@@ -253,6 +254,6 @@ def _print_overlap(overlap: Overlap, b: str, a: str, min_jaccard: float) -> None
 
 def _shorter(file: str) -> str:
     from pipelines.stages import relative
-    from plm_data.inspect.printable import clip
+    from plm_data.text.printable import clip
 
     return clip(relative(Path(file)), 90)

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from plm_data.build import HELD_OUT, Build, default_home
+from plm_data.build import HELD_OUT, Build
+from plm_data.curation import default_home
 from plm_data.errors import PlmError, RecipeError
 from plm_data.recipe import ModelSpec, Recipe, TrainSpec
 from plm_data.recipe_file import load_recipe
