@@ -15,7 +15,7 @@ from typing import Final
 from plm_data.curation import Curation
 from plm_data.errors import RecipeError
 from plm_data.mix.plan import EVERYTHING, Axis, Declared, Plan, make_plan
-from plm_data.mix.planned import PlanMix, planned_sources, read_plan
+from plm_data.mix.planned import Mixed, PlanMix, planned_sources, read_plan
 from plm_data.mix.ranked import ROWS_A_BUCKET, Rank, Ranked
 from plm_data.mix.select import Bands, Place, Select, selected
 from plm_data.mix.weights import needs_supply, sources_of
@@ -97,7 +97,7 @@ class Build(Curation):
         }
 
     @cached_property
-    def _planned(self) -> tuple[Plan, dict[str, list[float]]]:
+    def _planned(self) -> Mixed:
         phases = self.recipe.phases
         sources = planned_sources(phases, self.recipe.sources)
         step = PlanMix(
@@ -107,7 +107,7 @@ class Build(Curation):
             phases=phases,
             most_epochs={name: self.recipe.max_epochs_of(name) for name in sources},
         )
-        return read_plan(self._run("plan", [step])[0])
+        return read_plan(self._run("plan", [step])[0], phases, self.recipe.sources)
 
     @property
     def plan(self) -> Plan:

@@ -22,6 +22,8 @@ from plm_data.store import Counts, Output, write_json
 # per cent of its share.
 _SAMPLED = 50_000
 
+Mixed = tuple[Plan, dict[str, list[float]]]
+
 
 @dataclass(frozen=True)
 class PlanMix(Step):
@@ -54,11 +56,12 @@ class PlanMix(Step):
         return Counts(read=documents, kept=documents)
 
 
-def read_plan(output: Output) -> tuple[Plan, dict[str, list[float]]]:
-    """The plan, and phase → the bounds of its bands."""
+def read_plan(output: Output, phases: Mapping[str, PhaseSpec], known: Mapping[str, object]) -> Mixed:
+    """The plan in the recipe's order, and phase → the bounds of its bands."""
     found: dict[str, Any] = json.loads((output.path / "plan.json").read_text(encoding="utf-8"))
     plan = {
-        name: {source: Take.from_json(take) for source, take in phase.items()} for name, phase in found["plan"].items()
+        name: {source: Take.from_json(found["plan"][name][source]) for source in sources_of(phase.mix, known)}
+        for name, phase in phases.items()
     }
     return plan, found["bounds"]
 

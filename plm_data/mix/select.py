@@ -82,7 +82,7 @@ class Select(Step):
             for source in sorted(self.pieces):
                 axis = self._axis(source)
                 read += int(axis.sums.filter(pl.col("bucket") == partition)["documents"].sum())
-                found = list(self._rows(source, axis, partition))
+                found = [rows for rows in self._rows(source, axis, partition) if rows.height]
                 if not found:
                     continue
                 rows = pl.concat(found)

@@ -10,7 +10,6 @@ from plm_data.recipe import DomainMix, Mix, Strategy, Temperature
 
 # Digits of a strategy's shares: enough for 10^20 tokens, and the same on every machine, as no float's power is.
 _DECIMAL = Context(prec=40)
-_DIGITS = Decimal(10) ** -25
 
 
 def sources_of(mix: Mix, known: Mapping[str, object]) -> list[str]:
@@ -54,11 +53,7 @@ def shares(mix: Mix, tokens: int, supply: Mapping[str, int]) -> dict[str, Fracti
 def temperature(supply: Mapping[str, int], value: float) -> dict[str, Fraction]:
     """Shares in proportion to size^(1/T): 1 is in proportion to size, and large is even (Conneau et al. 2019, XLM)."""
     power = _DECIMAL.divide(Decimal(1), Decimal(str(value)))
-    raised = {
-        name: Fraction(_DECIMAL.power(Decimal(size), power).quantize(_DIGITS, context=Context(prec=60)))
-        for name, size in supply.items()
-        if size
-    }
+    raised = {name: Fraction(_DECIMAL.power(Decimal(size), power)) for name, size in supply.items() if size}
     total = sum(raised.values())
     return {name: raised[name] / total if name in raised else Fraction(0) for name in supply}
 
