@@ -71,13 +71,15 @@ def read_phase(data: PhaseData) -> Phase:
         raise TrainerError(
             f"{path}: cannot read {error}, expected rows, tokens, tokenizer and shards; build the phase again"
         ) from None
-    for key, total, found in (
-        ("rows", rows, sum(shard.rows for shard in shards)),
-        ("tokens", tokens, sum(shard.tokens for shard in shards)),
-        ("stages", tokens, sum(stage.tokens for stage in listed) if listed else tokens),
+    for key, total, found, parts in (
+        ("rows", rows, sum(shard.rows for shard in shards), "shards"),
+        ("tokens", tokens, sum(shard.tokens for shard in shards), "shards"),
+        ("tokens", tokens, sum(stage.tokens for stage in listed) if listed else tokens, "stages"),
     ):
         if total != found:
-            raise TrainerError(f"{path}: {key}: found {total}, expected its parts' sum {found}; build the phase again")
+            raise TrainerError(
+                f"{path}: {key}: found {total}, expected its {parts}' sum {found}; build the phase again"
+            )
     return Phase(data, tokens, listed or (Stage(None, tokens),), vocab_size, digest, shards, path.read_bytes())
 
 

@@ -157,8 +157,65 @@ def test_thresholds_come_from_source_over_domain_over_language_over_recipe(tmp_p
     assert set(code) == {f"{s.name}.{r.key}" for s in RULE_SETS for r in s.rules}
 
 
+PHASE1 = "mix: {python-code: 0.6, python-docs: 0.2, worked-maths: 0.2}}"
+MIXES = {
+    "no share": ("mix: 0.5}", ["phases.phase1.mix: expected a share of each source, or of a domain"]),
+    "a strategy without a name": ("mix: {strategy: best}}", ["strategy: temperature, temperature: T"]),
+    "a strategy in place of a share": ("mix: {code: {strategy: unimax}}}", ["phases.phase1.mix.code: expected a share"]),
+    "an unknown key of a strategy": ("mix: {strategy: unimax, epoch: 2}}", ["unknown key 'phases.phase1.mix.epoch'"]),
+    "a source that is not there": ("mix: {strategy: unimax, sources: [books]}}", ["'books'", "its sources are: python-code"]),
+    "a domain that is not there": ("mix: {law: {weight: 1.0, sources: {python-code: 1.0}}}}", ["no source has the domain 'law'", "code, docs"]),
+    "another domain's source": ("mix: {code: {weight: 1.0, sources: {python-docs: 1.0}}}}", ["'python-docs' has the domain 'docs'", "are: python-code"]),
+    "an inner sum": ("mix: {code: {weight: 1.0, sources: {python-code: 0.9}}}}", ["phases.phase1.mix.code.sources sum to 0.9"]),
+    "an outer sum": ("mix: {code: {weight: 0.4, sources: {python-code: 1.0}}, python-docs: 0.5}}", ["phases.phase1.mix sum to 0.9"]),
+    "a source twice": ("mix: {code: {weight: 0.5, sources: {python-code: 1.0}}, python-code: 0.5}}", ["'python-code' 2 times"]),
+    "a domain's strategy without its sources": ("mix: {code: {weight: 1.0, sources: {strategy: unimax}}}}", ["lists its sources", "python-code"]),
+    "an unknown measure": (PHASE1.replace("}}", "}, order: {by: beauty}}"), ["no measure 'beauty'", "token_count"]),
+    "stages": (PHASE1.replace("}}", "}, context: [{length: 64, share: 0.5}]}"), ["phases.phase1.context sum to 0.5"]),
+    "a stage too long": (PHASE1.replace("}}", "}, context: [{length: 512, share: 1.0}]}"), ["512 tokens is longer", "= 128"]),
+    "seen or not": (PHASE1.replace("}}", "}, documents: fresh}"), ["phases.phase1.documents", "'any', 'unseen' or 'seen'"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("new, parts", MIXES.values(), ids=MIXES.keys())
+def test_a_wrong_mix_is_refused_with_its_line(tmp_path: Path, new: str, parts: list[str]) -> None:
+    path = broken(tmp_path, PHASE1, new)
+    with pytest.raises(RecipeError) as error:
+        load_recipe(path)
+    line = next(i for i, text in enumerate(path.read_text().splitlines(), 1) if "phase1:" in text)
+    assert f"{path}:{line}: " in str(error.value)
+    for part in parts:
+        assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "mix",
+    [
+        "mix: {code: {weight: 0.6, sources: {python-code: 1.0}}, python-docs: 0.4}}",
+        "mix: {strategy: temperature, temperature: 3, sources: [python-code, python-docs]}}",
+        "mix: {docs: {weight: 1.0, sources: {strategy: unimax, epochs: 2, sources: [python-docs]}}}}",
+        PHASE1.replace(
+            "}}",
+            "}, documents: unseen, cut_last: true, order: {by: token_count}, context: [{length: 128, share: 1.0}]}",
+        ),
+    ],
+)
+def test_a_right_mix_is_taken(tmp_path: Path, mix: str) -> None:
+    assert load_recipe(broken(tmp_path, PHASE1, mix)).phases["phase1"].tokens == 40_000
+
+
+def test_a_source_that_is_all_held_out_is_in_no_mix(tmp_path: Path) -> None:
+    old = "priority: 10}"
+    path = broken(tmp_path, old, "priority: 10, held_out: 1.0}")
+    with pytest.raises(RecipeError, match="'package-readmes', all of which is held out"):
+        load_recipe(path)
+    recipe = load_recipe(broken(tmp_path, old, "priority: 10, held_out: 0.5, max_epochs: 3}"))
+    assert (recipe.held_out_of("package-readmes"), recipe.held_out_of("python-code")) == (0.5, 0.03)
+    assert (recipe.max_epochs_of("package-readmes"), recipe.max_epochs_of("python-code")) == (3, 1)
+
+
 def test_help_has_an_example_for_every_command() -> None:
     runner = CliRunner()
-    for name in ("build", "report", "train", "sample", "reproduce", "serve"):
+    for name in ("build", "mix", "report", "trace", "train", "sample", "reproduce", "serve"):
         result = runner.invoke(cli.cli, [name, "--help"])
         assert result.exit_code == 0 and f"Example: plm {name}" in result.output

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from plm_data import mix
 from plm_data.build import HELD_OUT, Build
 from plm_data.errors import GuardrailError, PlmError
 from plm_data.inspect.duplicates import differences, standing, why_it_stayed
-from plm_data.inspect.explain import explain, figures, find, is_held_out
+from plm_data.inspect.explain import explain, figures, find
 from plm_data.inspect.tables import Built
 from plm_data.recipe import Guardrails
 from tests.plm_data.inspect.conftest import DOCUMENTS, EVIL
@@ -125,23 +125,20 @@ def test_a_kept_document_is_where_the_story_says(notes: Build) -> None:
     kept = notes.table("verdicts").filter(pl.col("verdict") == "kept").collect()
     shards = pl.read_parquet(sorted((notes.folder / "phase1").glob("*.parquet")))
     rows = {identity: i for i, identity in enumerate(shards["id"])}
-    held = set(mix.kept_documents(notes.decided, notes.recipe.seed, notes.recipe.held_out, for_training=False)["id"])
+    held = held_out_ids(notes)
     assert held and rows and len(rows) + len(held) < kept.height
     for identity in kept["id"]:
         story = explain(notes, identity)
         assert ("It is held out" in story) == (identity in held)
-        assert (f"phase1: row {rows.get(identity)} of its shards" in story) == (identity in rows)
+        assert (f"phase1: row {rows.get(identity)} of shard-00000.parquet" in story) == (identity in rows)
         assert ("It is in no phase that is built" in story) == (identity not in held and identity not in rows)
         assert ("Not built yet: phase2" in story) == (identity not in held)
 
 
-def test_held_out_is_what_the_mix_holds_out(small_build: Build) -> None:
-    kept = small_build.table("verdicts").filter(pl.col("verdict") == "kept").collect()
-    held = mix.kept_documents(
-        small_build.decided, small_build.recipe.seed, small_build.recipe.held_out, for_training=False
-    )
-    ours = {row["id"] for row in kept.iter_rows(named=True) if is_held_out(small_build, row["content_hash"])}
-    assert ours == set(held["id"]) and ours and HELD_OUT not in small_build.recipe.phases
+def held_out_ids(build: Build) -> set[str]:
+    """The documents that the mix holds out."""
+    axes = [replace(axis, stem=HELD_OUT) for axis in build.ranked.values()]
+    return {identity for axis in axes for bucket in range(axis.buckets) for identity in axis.rows(bucket)["id"]}
 
 
 def test_a_document_that_was_rejected_tells_where_and_why(small_build: Build) -> None:
