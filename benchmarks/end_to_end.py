@@ -1,18 +1,18 @@
 """From files to verdicts and tokens, beside `tokenizers` alone, which bounds it, on the same documents.
 
-The tokenizer's training is shown as a stage and not counted: its time does not grow with the corpus.
+The tokenizer's training is shown as a stage and not counted: its time does not grow with the corpus. The build stays,
+for `mixing` to go on from.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 
 import polars as pl
 
 from benchmarks import peers
 from benchmarks.apart import run_apart
-from benchmarks.built import WORKERS, build_anew, built, home
+from benchmarks.built import WORKERS, build_anew, built
 from benchmarks.common import line
 from benchmarks.corpus import corpus, opened
 from plm_data.attributes.tokens import load_tokenizer
@@ -45,7 +45,6 @@ def run(size: int) -> None:
         megabytes=round(made.megabytes), peer_megabytes=round(megabytes), seconds_per_mb=per_megabyte,
         processor_seconds_per_mb=round(ours.tree_cpu / made.megabytes, 4), peaks_mb=ours.peaks_mb[:4],
     )  # fmt: skip
-    shutil.rmtree(home(made))
 
 
 def _counted(stages: dict[str, float]) -> float:

@@ -27,7 +27,7 @@ from plm_data.store import Counts, Output
 from plm_data.tables import SLICE_BYTES, part_file, write_parquet
 from plm_data.whatif import what_if
 
-PEER_BYTES = 10_000_000
+PEER_BYTES = 100_000_000
 MIN_WORDS = 200
 _ROWS = 1_000_000
 _NAMES = ["token_count", "chars", "content_hash", "near_cluster", "near_cluster_size", *rule_columns()]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 
@@ -26,7 +27,7 @@ from plm_data.engine import Step
 from plm_data.errors import StoreError
 from plm_data.mix.select import read_placed
 from plm_data.recipe import ContextStage, ShardSpec
-from plm_data.shuffle import gather, scatter, scatter_file, scatter_files
+from plm_data.shuffle import gather_batches, scatter, scatter_file, scatter_files
 from plm_data.store import Counts, Output, file_sha256, write_json
 from plm_data.tables import ZSTD_LEVEL, temporary_name
 
@@ -35,11 +36,10 @@ SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("id", "text", "source", "domain", "language", "license")]
     + [("tokens", pa.list_(pa.int32()))]
 )
-_STRING = pa.large_string()
 _FETCHED = pa.schema(
-    [("id", _STRING), ("source", _STRING), ("position", pa.int64()), ("text", _STRING), ("license", _STRING),
-     ("tokens", pa.large_list(pa.int32()))]
-)  # fmt: skip
+    [(name, pa.string()) for name in ("id", "text", "source", "license")]
+    + [("tokens", pa.list_(pa.int32())), ("position", pa.int64())]
+)
 # Columns of few different values.
 _REPEATED = ["source", "domain", "language", "license"]
 
@@ -86,9 +86,8 @@ class Fetch(Step):
         fetched = 0
         with scatter(scatter_file(out, partition, "fetched"), _FETCHED, self.shards, "lz4") as to:
             for (source,), mine in rows.sort("source").group_by("source", maintain_order=True):
-                for found in self._fetched(str(source), partition, mine):
-                    shard = found["position"].to_numpy() // self.rows_per_shard
-                    to.add(found.select(_FETCHED.names), shard)
+                for table, found in self._fetched(str(source), partition, mine):
+                    to.add(table, found["position"].to_numpy() // self.rows_per_shard, found["row"].to_numpy())
                     fetched += found.height
         if fetched != rows.height:
             raise StoreError(
@@ -97,49 +96,57 @@ class Fetch(Step):
             )
         return Counts(read=rows.height, kept=fetched)
 
-    def _fetched(self, source: str, partition: int, rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
-        """Text and tokens of the rows, a row group of the source's documents at a time; one without any is skipped."""
-        files = [(self.documents[source], ["text", "license"]), (self.tokens[source], ["tokens"])]
-        if source in self.edited:
-            files.append((self.edited[source], ["c4_text"]))
-        opened = [(pq.ParquetFile(output.parts()[partition], memory_map=True), names) for output, names in files]
+    def _fetched(self, source: str, partition: int, rows: pl.DataFrame) -> Iterator[tuple[pa.Table, pl.DataFrame]]:
+        """A row group of the source's documents at a time, those without any of the rows left out: a table in which
+        the rows lie, and the rows with their numbers in it (``row``)."""
+        outputs = [self.documents[source], self.tokens[source]]
+        outputs += [self.edited[source]] if source in self.edited else []
+        files = [pq.ParquetFile(output.parts()[partition]) for output in outputs]
         try:
-            for group in range(opened[0][0].num_row_groups):
-                ids = _column(opened[0][0], group, ["id"])["id"]
-                wanted = pl.DataFrame({"id": ids, "row": np.arange(len(ids))}).join(
-                    rows, on="id", maintain_order="left"
-                )
-                if wanted.is_empty():
+            for group in range(files[0].num_row_groups):
+                ids = files[0].read_row_group(group, columns=["id"])["id"]
+                numbered = pl.DataFrame({"id": pl.Series(ids), "row": np.arange(len(ids))})
+                found = numbered.join(rows, on="id", maintain_order="left")
+                if found.is_empty():
                     continue
-                chosen = wanted["row"].to_numpy()
-                columns = [_column(file, group, names)[chosen] for file, names in opened]
-                found = pl.concat([wanted, *columns], how="horizontal")
+                texts = files[0].read_row_group(group, columns=["text", "license"])
+                text = texts["text"]
                 if source in self.edited:
-                    found = found.with_columns(text=pl.coalesce("c4_text", "text"))
-                yield self._cut(found)
+                    text = pc.coalesce(files[2].read_row_group(group, columns=["c4_text"])["c4_text"], text)
+                tokens = files[1].read_row_group(group, columns=["tokens"])["tokens"]
+                columns = {"id": ids, "text": text, "license": texts["license"], "tokens": tokens}
+                table = pa.table({**columns, "source": pa.repeat(source, len(ids))})
+                yield self._laid_out(table, found)
         finally:
-            for file, _ in opened:
+            for file in files:
                 file.close()
 
-    def _cut(self, rows: pl.DataFrame) -> pl.DataFrame:
+    def _laid_out(self, table: pa.Table, found: pl.DataFrame) -> tuple[pa.Table, pl.DataFrame]:
+        """The table with the rows' positions; what is cut, or comes once more, has a row of its own at the end."""
+        moved = found.filter((pl.col("taken") < pl.col("token_count")) | ~pl.col("row").is_first_distinct())
+        if moved.height:
+            table = pa.concat_tables([table, self._cut(table.take(pa.array(moved["row"].to_numpy())), moved)])
+            ends = pl.int_range(table.num_rows - moved.height, table.num_rows, dtype=pl.Int64, eager=True)
+            stay = found.join(moved, on="position", how="anti", maintain_order="left")
+            found = pl.concat([stay, moved.with_columns(row=ends)])
+        positions = np.zeros(table.num_rows, dtype=np.int64)
+        positions[found["row"].to_numpy()] = found["position"].to_numpy()
+        return table.append_column("position", pa.array(positions)).select(_FETCHED.names).cast(_FETCHED), found
+
+    def _cut(self, table: pa.Table, rows: pl.DataFrame) -> pa.Table:
         """Cut the tokens of the rows that are not taken whole, and their text to what these tokens spell."""
-        cut = np.flatnonzero((rows["taken"] < rows["token_count"]).to_numpy())
-        if not len(cut):
-            return rows
-        tokenizer = load_tokenizer(self.tokenizer.path)
-        texts = rows["text"].clone()
-        for row in cut.tolist():
-            spelt = tokenizer.decode(rows["tokens"][row].head(rows["taken"][row]).to_list(), skip_special_tokens=False)
-            # The last tokens may be a part of a character, which decodes as something else.
-            same = takewhile(lambda pair: pair[0] == pair[1], zip(spelt, texts[row], strict=False))
-            texts = texts.scatter(row, "".join(character for character, _ in same))
-        return rows.with_columns(texts, tokens=pl.col("tokens").list.head("taken"))
-
-
-def _column(file: pq.ParquetFile, group: int, names: Sequence[str]) -> pl.DataFrame:
-    frame = pl.from_arrow(file.read_row_group(group, columns=list(names)))
-    assert isinstance(frame, pl.DataFrame)
-    return frame.select(names)
+        texts, tokens = table["text"].to_pylist(), table["tokens"].to_pylist()
+        for i, (taken, count) in enumerate(rows.select("taken", "token_count").iter_rows()):
+            if taken < count:
+                tokens[i] = tokens[i][:taken]
+                spelt = load_tokenizer(self.tokenizer.path).decode(tokens[i], skip_special_tokens=False)
+                # The last tokens may be a part of a character, which decodes as something else.
+                same = takewhile(lambda pair: pair[0] == pair[1], zip(spelt, texts[i], strict=False))
+                texts[i] = "".join(character for character, _ in same)
+        for name, values in (("text", texts), ("tokens", tokens)):
+            at = table.schema.get_field_index(name)
+            table = table.set_column(at, table.schema.field(at), pa.array(values, table.schema.field(at).type))
+        return table
 
 
 @dataclass(frozen=True)
@@ -184,25 +191,29 @@ class WriteShards(Step):
         if self.fetched is None:
             raise StoreError(f"the rows of {self.phase} are not fetched. This is a defect; please report it.")
         files = scatter_files(self.fetched.path, "fetched")
-        rows = pl.concat(gather(files, partition, self.partitions)).sort("position")
+        rows = pa.Table.from_batches(gather_batches(files, partition, self.partitions), _FETCHED)
+        positions = rows["position"].to_numpy()
+        order = np.argsort(positions)
         first = partition * self.sizes.rows_per_shard
-        if not rows["position"].equals(pl.int_range(first, first + rows.height, eager=True).alias("position")):
+        if not np.array_equal(positions[order], np.arange(first, first + len(order))):
             raise StoreError(f"shard {partition} of {self.phase} lacks rows. This is a defect; please report it.")
         path = shard_file(out, partition)
         temporary = temporary_name(path)
         with shard_writer(temporary) as writer:
-            for group in rows.iter_slices(self.sizes.rows_per_group):
-                writer.write_table(self._table(group), row_group_size=group.height)
+            for start in range(0, len(order), self.sizes.rows_per_group):
+                group = rows.take(pa.array(order[start : start + self.sizes.rows_per_group]))
+                writer.write_table(self._named(group), row_group_size=group.num_rows)
         os.replace(temporary, path)
         write_json(_count_file(out, partition), _counted(path))
-        return Counts(read=rows.height, kept=rows.height)
+        return Counts(read=rows.num_rows, kept=rows.num_rows)
 
-    def _table(self, rows: pl.DataFrame) -> pa.Table:
-        named = rows.select(
-            "id", "text", "source", pl.col("source").replace_strict(self.domains).alias("domain"),
-            pl.col("source").replace_strict(self.languages).alias("language"), "license", "tokens",
-        )  # fmt: skip
-        return named.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(SCHEMA)
+    def _named(self, rows: pa.Table) -> pa.Table:
+        """The rows with the domains and languages of their sources, in the order of the columns."""
+        names = list(self.domains)
+        source = pc.index_in(rows["source"], pa.array(names)).combine_chunks()
+        for column, values in (("domain", self.domains), ("language", self.languages)):
+            rows = rows.append_column(column, pa.array([values[name] for name in names]).take(source))
+        return rows.select(SCHEMA.names)
 
     def finish(self, out: Path) -> None:
         """Write the manifest from the shards' counts; refuse shards that are not what was selected."""
@@ -266,7 +277,8 @@ def _count_file(out: Path, number: int) -> Path:
 
 def _counted(path: Path) -> dict[str, Any]:
     """A shard as it is read back: its rows and tokens, in all and by source, its size and digest."""
-    rows = pl.read_parquet(path, columns=["source", "tokens"]).select("source", n=pl.col("tokens").list.len())
+    table = pq.read_table(path, columns=["source", "tokens"], use_threads=False)
+    rows = pl.DataFrame({"source": pl.Series(table["source"]), "n": pl.Series(pc.list_value_length(table["tokens"]))})
     by_source = rows.group_by("source").agg(pl.len(), pl.sum("n").cast(pl.Int64)).sort("source")
     if pq.read_schema(path).names != SCHEMA.names:
         raise StoreError(f"{path}: expected the columns {', '.join(SCHEMA.names)}.")

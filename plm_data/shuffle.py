@@ -18,7 +18,8 @@ import pyarrow as pa
 
 from plm_data.store import temporary_name
 
-_ROUND_BYTES = 32_000_000
+# Of the rows that are meant, and of all that are held with them, until a round is written.
+_ROUND_BYTES, _HELD_BYTES = 32_000_000, 96_000_000
 
 
 class Scatter:
@@ -26,33 +27,39 @@ class Scatter:
 
     def __init__(self, writer: pa.ipc.RecordBatchFileWriter, buckets: int):
         self._writer, self._buckets = writer, buckets
-        self._pending: list[tuple[pa.Table, np.ndarray]] = []
-        self._bytes = 0
+        self._pending: list[tuple[pa.Table, np.ndarray, np.ndarray]] = []
+        self._bytes = self._held = 0.0
 
-    def add(self, rows: pa.Table | pl.DataFrame, buckets: np.ndarray) -> None:
-        """Add rows; ``buckets``: int ``[rows]``, where each belongs."""
+    def add(self, rows: pa.Table | pl.DataFrame, buckets: np.ndarray, chosen: np.ndarray | None = None) -> None:
+        """Add rows; ``buckets``: int ``[rows]``, where each belongs.
+
+        ``chosen``: the numbers of the rows that are meant, where not all are: they are copied once, on their way out.
+        """
         if isinstance(rows, pl.DataFrame):
             rows = rows.to_arrow(compat_level=pl.CompatLevel.oldest())
-        if rows.num_rows:
-            self._pending.append((rows, buckets))
-            self._bytes += rows.nbytes
-        if self._bytes >= _ROUND_BYTES:
+        if len(buckets):
+            self._pending.append((rows, np.arange(rows.num_rows) if chosen is None else chosen, buckets))
+            self._held += rows.nbytes
+            self._bytes += rows.nbytes * len(buckets) / rows.num_rows
+        if self._bytes >= _ROUND_BYTES or self._held >= _HELD_BYTES:
             self.flush()
 
     def flush(self) -> None:
         """Write what is pending as one round."""
         if not self._pending:
             return
-        table = pa.concat_tables(rows for rows, _ in self._pending)
-        buckets = np.concatenate([numbers for _, numbers in self._pending])
+        table = pa.concat_tables(rows for rows, _, _ in self._pending)
+        starts = np.cumsum([0, *(rows.num_rows for rows, _, _ in self._pending)])
+        numbers = np.concatenate([rows + start for (_, rows, _), start in zip(self._pending, starts, strict=False)])
+        buckets = np.concatenate([each for _, _, each in self._pending])
         order = np.argsort(buckets, kind="stable")
         bounds = np.searchsorted(buckets[order], np.arange(self._buckets + 1))
-        table = table.take(pa.array(order)).combine_chunks()
+        table = table.take(pa.array(numbers[order])).combine_chunks()
         for bucket in range(self._buckets):
             rows = table.slice(bounds[bucket], bounds[bucket + 1] - bounds[bucket])
             batches = rows.to_batches() or [pa.RecordBatch.from_pylist([], schema=table.schema)]
             self._writer.write_batch(batches[0])
-        self._pending, self._bytes = [], 0
+        self._pending, self._bytes, self._held = [], 0.0, 0.0
 
 
 @contextmanager
@@ -69,16 +76,22 @@ def scatter(
     os.replace(temporary, path)
 
 
-def gather(paths: Iterable[Path], bucket: int, buckets: int) -> Iterator[pl.DataFrame]:
-    """The rows of one bucket from scatter files, a frame a file and round; none if there are no rows."""
+def gather_batches(paths: Iterable[Path], bucket: int, buckets: int) -> Iterator[pa.RecordBatch]:
+    """The rows of one bucket from scatter files, a batch a file and round; none if there are no rows."""
     for path in paths:
         with pa.OSFile(str(path)) as source, pa.ipc.open_file(source) as file:
             for index in range(bucket, file.num_record_batches, buckets):
                 batch = file.get_batch(index)
                 if batch.num_rows:
-                    frame = pl.from_arrow(batch)
-                    assert isinstance(frame, pl.DataFrame)
-                    yield frame
+                    yield batch
+
+
+def gather(paths: Iterable[Path], bucket: int, buckets: int) -> Iterator[pl.DataFrame]:
+    """``gather_batches`` as frames."""
+    for batch in gather_batches(paths, bucket, buckets):
+        frame = pl.from_arrow(batch)
+        assert isinstance(frame, pl.DataFrame)
+        yield frame
 
 
 def gather_all(paths: Iterable[Path], bucket: int, buckets: int, schema: pa.Schema) -> pl.DataFrame:

@@ -16,6 +16,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -142,10 +143,16 @@ class Store:
         # What a killed run has left behind.
         for leftover in list(partial.rglob("*.tmp")):
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
-        files = {
-            str(file.relative_to(partial)): {"bytes": file.stat().st_size, "sha256": file_sha256(file)}
+        found = [
+            file
             for file in sorted(partial.rglob("*"))
             if file.is_file() and not file.name.endswith(".done.json") and file.name != "_step.json"
+        ]
+        with ThreadPoolExecutor() as pool:  # hashing frees the interpreter's lock
+            sums = list(pool.map(file_sha256, found))
+        files = {
+            str(file.relative_to(partial)): {"bytes": file.stat().st_size, "sha256": sha256}
+            for file, sha256 in zip(found, sums, strict=True)
         }
         write_json(
             partial / "_step.json",
