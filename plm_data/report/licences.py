@@ -132,9 +132,7 @@ def roll_up(rows: Sequence[tuple[str, int, int]]) -> list[dict[str, Any]]:
 
 def licence_class(stated: str) -> str:
     """The class of a stated licence: of OR the freest branch, of AND the most restrictive."""
-    if len(stated) > _MOST_CHARS:
-        return UNKNOWN
-    plain = " ".join(stated.split()).casefold()
+    plain = _plain(stated)
     if plain in _FAMILIES:
         return _FAMILIES[plain]
     parsed = _parse(plain)
@@ -143,16 +141,21 @@ def licence_class(stated: str) -> str:
 
 def spdx_identifier(stated: str) -> str | None:
     """The one SPDX licence that a text states, or None: for no, several or unknown licences, and exceptions."""
-    parsed = _parse(" ".join(stated[: _MOST_CHARS + 1].split()).casefold())
+    parsed = _parse(_plain(stated))
     known = isinstance(parsed, LicenseSymbol) and parsed.key in _categories() and not parsed.is_exception
     return str(parsed.key) if known else None
+
+
+def _plain(stated: str) -> str:
+    """A stated licence in lower case with single spaces; nothing if it is too long to be a name or an expression."""
+    return " ".join(stated.split()).casefold() if len(stated) <= _MOST_CHARS else ""
 
 
 def _parse(plain: str) -> Any:
     """The expression that a text in lower case states, or None if it is none."""
     if (match := _CC_URL.fullmatch(plain)) is not None:
         by, version, dedication, dedication_version = match.groups()
-        plain = f"cc-{by}-{version}" if by else {"zero": "CC0-", "mark": "CC-PDM-"}[dedication] + dedication_version
+        plain = f"cc-{by}-{version}" if by else {"zero": "cc0-", "mark": "cc-pdm-"}[dedication] + dedication_version
     try:
         return _licensing().parse(_NAMES.get(plain, plain))
     except (ExpressionError, RecursionError):
