@@ -17,8 +17,13 @@ Figures = dict[str, float | None]
 
 BOTH, NEW, GONE = "both", "new", "gone"
 _SOURCE_SETTINGS = ("domain", "language", "license", "priority")
-_SOURCE_FIGURES = ("found", "holds_no_document", "quarantined", "documents", "kept_documents", "kept_tokens")
-_DUPLICATES = ("exact", "near", "clusters", "largest_cluster")
+_SOURCE_FIGURES = ("found", "documents", "kept_documents", "kept_tokens")
+_DUPLICATES = {
+    "exact": "exact duplicates",
+    "near": "near duplicates",
+    "clusters": "clusters of near duplicates",
+    "largest_cluster": "documents in the largest cluster",
+}
 
 
 @dataclass(frozen=True)
@@ -177,7 +182,7 @@ def _read(facts: Json) -> _Side:
             }
             for name, rule in rules.items()
         },
-        duplicates={name: {"count": _number(facts["duplicates"][name])} for name in _DUPLICATES},
+        duplicates={name: {"count": _number(facts["duplicates"][key])} for key, name in _DUPLICATES.items()},
         licences={
             row["class"]: {"documents": row["documents"], "tokens": row["tokens"]}
             for row in roll_up([(row["license"], row["documents"], row["tokens"]) for row in facts["licenses"]])

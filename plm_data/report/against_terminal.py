@@ -13,6 +13,7 @@ from plm_data.report.against import BOTH, names, points, relative, signed, verdi
 from plm_data.text.printable import clip
 
 _NAME_CHARS = 60
+_MOST_ROWS = 40
 
 
 def print_comparison(comparison: dict[str, Any], console: Console) -> None:
@@ -34,25 +35,27 @@ def print_comparison(comparison: dict[str, Any], console: Console) -> None:
     for name, pair in comparison["totals"].items():
         table.add_row(_text(name), *_cells(pair))
     console.print(table)
-    table = _table("tokens by phase and source", ["phase", "source"], comparison, changes=True, more=["share"])
+    table = _table(
+        "tokens by phase and source", ["phase", "source"], comparison, changes=True, more=["planned", "share"]
+    )
     for phase in comparison["phases"]:
-        for row in filter(_moved, phase["sources"]):
+        for row in _shown(phase["sources"], table):
             # Of a phase that is not built its plan is all that there is.
             built = row["tokens"]["change"] is not None
             pair = row["tokens"] if built else row["planned"]
             where = phase["name"] if built else f"{phase['name']} (planned)"
-            table.add_row(_text(where), _named(row), *_cells(pair), _text(points(row["share"])))
+            planned, share = signed(row["planned"]["change"]), points(row["share"])
+            table.add_row(_text(where), _named(row), *_cells(pair), _text(planned), _text(share))
     _print(table, console)
-    for title, key, measure in (
-        ("kept tokens by source", "sources", "kept_tokens"),
-        ("tokens removed by rule", "rules", "tokens"),
-        ("tokens kept by class of licence", "licences", "tokens"),
-        ("duplicates", "duplicates", "count"),
-        ("documents refused at the door", "refused", "documents"),
+    for title, key, row_name, measure, documents in (
+        ("kept tokens by source", "sources", "source", "kept_tokens", "kept_documents"),
+        ("tokens removed by rule", "rules", "rule", "tokens", "documents"),
+        ("kept tokens by class of licence", "licences", "class", "tokens", "documents"),
+        ("duplicates", "duplicates", "figure", "count", None),
+        ("documents refused at the door", "refused", "source and reason", "documents", None),
     ):
-        documents = {"sources": "kept_documents", "rules": "documents", "licences": "documents"}.get(key)
-        table = _table(title, [key], comparison, changes=True, more=["documents"] if documents else ())
-        for row in filter(_moved, comparison[key]):
+        table = _table(title, [row_name], comparison, changes=True, more=["documents"] if documents else ())
+        for row in _shown(comparison[key], table):
             more = [_text(signed(row[documents]["change"]))] if documents else []
             table.add_row(_named(row), *_cells(row[measure]), *more)
         _print(table, console)
@@ -75,8 +78,12 @@ def _print(table: Table, console: Console) -> None:
         console.print(table)
 
 
-def _moved(row: dict[str, Any]) -> bool:
-    return bool(row["moved"])
+def _shown(rows: Sequence[dict[str, Any]], table: Table) -> list[dict[str, Any]]:
+    """The rows that moved, at most so many; the table's caption says how many more there are."""
+    moved = [row for row in rows if row["moved"]]
+    if len(moved) > _MOST_ROWS:
+        table.caption = Text(f"and {len(moved) - _MOST_ROWS:,} more that moved less")
+    return moved[:_MOST_ROWS]
 
 
 def _cells(pair: dict[str, Any]) -> list[Text]:
