@@ -205,7 +205,7 @@ def _settings(facts: Json) -> Iterable[tuple[str, str]]:
     for rule in facts["rules"]:
         for source, hit in rule["by_source"].items():
             limit = hit["threshold"]
-            yield f"{source}: {rule['rule']}", "off" if limit is None else f"{limit:g}"
+            yield f"{source}: {rule['rule']}", "off" if limit is None else f"{limit:,.10g}"
 
 
 def _mixed(phase: Json, found: Json) -> Figures:

@@ -150,7 +150,7 @@ def _limits(rule: RuleCard) -> str:
     sources: dict[float | None, list[str]] = {}
     for source, limit in rule.thresholds.items():
         sources.setdefault(limit, []).append(source)
-    said = {limit: "off" if limit is None else f"{limit:g}" for limit in sources}
+    said = {limit: "off" if limit is None else f"{limit:,.10g}" for limit in sources}
     if len(sources) == 1:
         return next(iter(said.values()))
     return "; ".join(f"{said[limit]} for {_some(names)}" for limit, names in sources.items())

@@ -26,7 +26,7 @@ COLUMNS = {
     "domain": "Domain of the source",
     "language": "Language that the source declares; a programming language for code",
     "license": "Licence as the document or else its source states it: an SPDX expression where it is one",
-    "tokens": "Token ids of the text by the recipe's tokenizer, the end-of-text token last",
+    "tokens": "Token ids of the text by the recipe's tokenizer; its end-of-text token ends a document",
 }
 PERSONAL_DATA = (
     "No step looked for personal data and none was masked: names, e-mail addresses and the like stand in the texts as "
