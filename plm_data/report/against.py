@@ -203,8 +203,10 @@ def _settings(facts: Json) -> Iterable[tuple[str, str]]:
         for key in _SOURCE_SETTINGS:
             yield f"{source['name']}: {key}", str(source[key])
     for rule in facts["rules"]:
-        for source, hit in rule["by_source"].items():
-            limit = hit["threshold"]
+        limits = {source: hit["threshold"] for source, hit in rule["by_source"].items()}
+        if "thresholds" in rule:  # of all sources, and not of those alone in which the rule fired
+            limits = {source["name"]: rule["thresholds"].get(source["name"]) for source in facts["sources"]}
+        for source, limit in limits.items():
             yield f"{source}: {rule['rule']}", "off" if limit is None else f"{limit:,.10g}"
 
 

@@ -20,9 +20,9 @@ from plm_data.shards import SCHEMA
 from plm_data.store import write_json, write_text
 from plm_data.text.printable import clip, printable
 
-# What shapes text in GitHub's and the hub's Markdown, formulas and mentions included.
+# What shapes text in GitHub's and the hub's Markdown, formulas included.
 _MARKDOWN = re.compile(r"[\\`*_{}\[\]#|~!$^]")
-_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;"})
+_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 _LICENCE_CHARS = 120
 _MOST_LICENCES = 12
 _MOST_SOURCES = 6
@@ -91,7 +91,7 @@ def _front_matter(facts: PhaseCard) -> dict[str, Any]:
     return {
         "pretty_name": f"{facts.recipe}: {facts.phase}",
         "language": [*facts.languages, *(["code"] if code else [])],
-        **_hub_licence(facts.stated_licences()),
+        **_hub_licence(facts),
         "task_categories": ["text-generation"],
         "size_categories": [size_category(facts.rows)],
         "tags": ["pre-training", "plm", facts.segment],
@@ -111,12 +111,12 @@ def _front_matter(facts: PhaseCard) -> dict[str, Any]:
     }
 
 
-def _hub_licence(stated: Sequence[str]) -> dict[str, str]:
+def _hub_licence(facts: PhaseCard) -> dict[str, str]:
     """The hub's identifier if all documents state one licence that it has; else ``other``, with its name."""
-    found = {spdx_identifier(text) for text in stated}
-    if found == {None}:
-        return {"license": "unknown"} if len(stated) == 1 else _other("mixed")
-    if len(found) > 1:
+    if all(rolled["class"] == UNKNOWN for rolled in facts.licences):
+        return {"license": "unknown"}
+    found = {spdx_identifier(text) for text in facts.stated_licences()}
+    if len(found) > 1 or None in found:
         return _other("mixed")
     identifier = str(found.pop()).lower()
     plain = identifier.removesuffix("-only").removesuffix("-or-later")

@@ -96,6 +96,15 @@ def test_the_changed_threshold_is_named_and_no_other(facts: tuple[Facts, Facts])
     assert found["moved"] and not found["same_decisions"]
 
 
+def test_thresholds_of_sources_where_a_rule_never_fired_are_compared_too(facts: tuple[Facts, Facts]) -> None:
+    a, b = copy.deepcopy(facts)
+    for side, limits in ((a, {"python-docs": 5.0}), (b, {"python-docs": 5.0, "worked-maths": 2.0})):
+        for rule in side["rules"]:
+            rule["thresholds"] = limits if rule["rule"] == "c4.min_sentences" else {}
+    changed = [row for row in compare(a, b)["settings"] if "c4" in row["name"]]
+    assert changed == [{"name": "worked-maths: c4.min_sentences", "a": "off", "b": "2"}]
+
+
 def test_phases_are_compared_source_by_source(facts: tuple[Facts, Facts]) -> None:
     a, b = copy.deepcopy(facts)
     phase = a["phases"][0]

@@ -15,7 +15,6 @@ from typing import Any
 
 import duckdb
 import polars as pl
-import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import DatasetCard
 from hypothesis import given
@@ -29,7 +28,9 @@ from plm_data.report.phase_card import COLUMNS, PhaseCard, phase_card
 from plm_data.shards import SCHEMA
 from plm_data.text.printable import printable
 
-HOSTILE = "x\n---\nlicense: mit\n---\n# owned `</td><script>alert(1)</script> | {{7*7}} [a](javascript:b) @all \u202egnp\x00$$x$$"
+HOSTILE = (
+    "x\n---\nlicense: mit\n---\n# owned `</td><script>alert(1)</script> | {{7*7}} [a](javascript:b) \u202egnp\x00$$x$$"
+)
 
 
 @pytest.fixture(scope="module")
@@ -183,12 +184,8 @@ def test_datasets_loads_the_folder_as_it_lies(folder: Path, rows: pl.DataFrame, 
     assert found == rows.to_dict(as_series=False)
 
 
-def test_polars_duckdb_and_arrow_read_the_same_rows(folder: Path, rows: pl.DataFrame) -> None:
+def test_polars_and_duckdb_read_the_same_rows(folder: Path, rows: pl.DataFrame) -> None:
     assert pl.scan_parquet(folder / "shard-*.parquet").collect().equals(rows)
-    assert (
-        pl.from_arrow(pq.read_table(folder.glob("shard-*.parquet").__next__().parent, schema=SCHEMA)).height
-        == rows.height
-    )  # type: ignore[union-attr]
     found = duckdb.sql(f"SELECT * FROM read_parquet('{folder}/shard-*.parquet')").pl()
     assert found.sort("id", "source").rows() == rows.sort("id", "source").rows()
 
@@ -211,12 +208,13 @@ def test_hostile_text_breaks_out_of_nothing(facts: PhaseCard) -> None:
     data = DatasetCard(text).data.to_dict()
     assert data["license"] == "other" and data["pretty_name"] == "small: phase1"
     page, harmless = rendered(body(text)), rendered(body(clean))
-    for tag in ("<script", "<a ", "<img", "\u202e", "\x00", "@all"):
+    for tag in ("<script", "<a ", "<img", "\u202e", "\x00"):
         assert tag not in page
     for tag in ("<h1", "<h2", "<table", "<hr", "<p>", "<code", "<pre"):
         assert page.count(tag) == harmless.count(tag) + (tag == "<p>" and not facts.description)
     assert html.unescape(page).count("<script>alert(1)</script>") == 1 + 2 * len(facts.sources) + 1
-    assert len({len(re.findall("<td", row)) for row in page.split("<tr>") if HOSTILE[-5:] in row}) <= 2
+    # The description, the rows of the licences and those of the sources: none has more cells for its pipes.
+    assert {len(re.findall("<td", row)) for row in page.split("<tr>") if HOSTILE[-5:] in row} == {0, 5, 8}
 
 
 @given(st.text())
