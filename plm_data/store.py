@@ -56,6 +56,13 @@ def locked(file: Path) -> Iterator[None]:
         yield
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text (UTF-8) whole or not at all."""
+    temporary = temporary_name(path)
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON whole or not at all; the same value always gives the same bytes."""
     temporary = temporary_name(path)

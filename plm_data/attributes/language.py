@@ -48,6 +48,11 @@ def _model() -> Any:
     return fasttext.load_model(str(model_path()))
 
 
+def labels() -> frozenset[str]:
+    """The languages that the model tells apart, as sources name them: ISO 639 codes, a few of them Wikipedia's own."""
+    return frozenset(label.removeprefix("__label__") for label in _model().get_labels())
+
+
 def identify(text: str) -> tuple[str, float, str, float]:
     """Best label and its probability, runner-up and its probability; ``("und", 0.0, "und", 0.0)`` for no text."""
     line = " ".join(text[:_MAX_CHARS].split())

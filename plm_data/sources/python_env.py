@@ -25,7 +25,7 @@ _TEST_PART = re.compile(r"^(tests?|testing|_tests?|idle_test|test_.*|.*_tests?)$
 _MACHINE_FILE = re.compile(r"^_sysconfigdata_.*\.py$")
 
 # Trove classifiers that name one SPDX licence; those that do not ("BSD License") are kept as LicenseRef.
-_CLASSIFIERS = {
+CLASSIFIERS = {
     "MIT License": "MIT",
     "MIT No Attribution License (MIT-0)": "MIT-0",
     "Apache Software License": "Apache-2.0",
@@ -36,7 +36,8 @@ _CLASSIFIERS = {
     "Historical Permission Notice and Disclaimer (HPND)": "HPND",
     "BSD License": "LicenseRef-BSD",
 }
-_SHORT_NAMES = {
+# How the licence field spells those licences, in lower case.
+SHORT_NAMES = {
     "mit": "MIT",
     "mit license": "MIT",
     "apache": "Apache-2.0",
@@ -96,11 +97,11 @@ def license_of(distribution: metadata.Distribution) -> str:
         {
             spdx
             for classifier in fields.get_all("Classifier", [])
-            if classifier.startswith("License ::") and (spdx := _CLASSIFIERS.get(classifier.split(" :: ")[-1]))
+            if classifier.startswith("License ::") and (spdx := CLASSIFIERS.get(classifier.split(" :: ")[-1]))
         }
     )
     written = _first(fields, "License").strip()
-    stated = written if _is_expression(written) else _SHORT_NAMES.get(written.lower())
+    stated = written if _is_expression(written) else SHORT_NAMES.get(written.lower())
     # A stated licence is more exact than a family of licences.
     if stated and (not from_classifiers or not stated.startswith("LicenseRef-")):
         return stated
@@ -109,7 +110,7 @@ def license_of(distribution: metadata.Distribution) -> str:
 
 def _is_expression(text: str) -> bool:
     """Whether a licence field holds an SPDX expression of licences that we know."""
-    known = {*_CLASSIFIERS.values(), *_SHORT_NAMES.values(), "AND", "OR"}
+    known = {*CLASSIFIERS.values(), *SHORT_NAMES.values(), "AND", "OR"}
     return bool(text) and all(word in known for word in re.sub(r"[()]", " ", text).split())
 
 
