@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipelines import cli_inspect, cli_mix
+from pipelines import cli_inspect, cli_mix, cli_report
 from pipelines.cli_inspect import home_option
+from pipelines.cli_report import print_facts
 
 if TYPE_CHECKING:
     from plm_data.build import Build
@@ -44,14 +45,6 @@ def _open(recipe: str, home: Path | None, workers: int | None, training: bool = 
     return open_build(recipe, home, workers, progress=sys.stderr.isatty(), say=say, training=training)
 
 
-def _print_report(facts: dict[str, Any], most_rules: int | None = None) -> None:
-    from rich.console import Console
-
-    from plm_data.report.terminal import print_report
-
-    print_report(facts, Console(width=None if sys.stdout.isatty() else 120), most_rules)
-
-
 @cli.command(epilog="Example: plm build recipes/nano.yaml --phase phase2")
 @_recipe
 @click.option("--phase", "phases", multiple=True, help="Phase to build; repeat it for several.  [default: all]")
@@ -66,42 +59,10 @@ def build(recipe: str, phases: tuple[str, ...], home: Path | None, workers: int 
 
     made = _open(recipe, home, workers)
     path, facts = build_phases(made, phases)
-    _print_report(facts)
+    print_facts(facts)
     for phase in phases or made.recipe.phases:
         click.echo(f"shards: {relative(made.folder / phase)}")
     click.echo(f"report: {relative(path)}")
-
-
-@cli.command(epilog="Example: plm report recipes/nano.yaml --open")
-@_recipe
-@click.option("--open", "open_page", is_flag=True, help="Open the page in the browser.")
-@home_option
-def report(recipe: str, open_page: bool, home: Path | None) -> None:
-    """Print the mixture report of a build and say where its page lies."""
-    import json
-
-    from pipelines.stages import relative
-    from plm_data.curation import default_home
-    from plm_data.errors import PlmError
-    from plm_data.recipe_file import load_recipe
-    from plm_data.report.facts import recipe_digest
-
-    loaded = load_recipe(recipe)
-    folder = (home or default_home()) / loaded.name
-    page, data = folder / "report.html", folder / "report.json"
-    if not (page.is_file() and data.is_file()):
-        raise PlmError(f"{page}: there is no report yet; run `plm build {recipe}` first.")
-    try:
-        facts = json.loads(data.read_text(encoding="utf-8"))
-        changed = facts["recipe_digest"] != recipe_digest(loaded)
-        _print_report(facts)
-    except (ValueError, KeyError, TypeError) as error:
-        raise PlmError(f"{data}: not a report of this version ({error!r}); run `plm build {recipe}` again.") from error
-    if changed:
-        click.secho(f"! the recipe has changed since this report; run `plm build {recipe}` again", fg="red")
-    click.echo(f"report: {relative(page)}")
-    if open_page:
-        click.launch(page.resolve().as_uri())
 
 
 @cli.command("what-if", epilog="Example: plm what-if recipes/nano.yaml --set curate.gopher.max_symbol_ratio=0.2")
@@ -214,7 +175,7 @@ def reproduce(recipe: str, home: Path | None, workers: int | None) -> None:
     prompts = made.recipe.train.sample_prompts if made.recipe.train else ()
     texts = samples(made.folder, prompts, 80, 0.7, 0.95, made.recipe.seed)
     click.echo()
-    _print_report(facts, most_rules=8)
+    print_facts(facts, most_rules=8)
     click.echo()
     _print_training(made, summary)
     for text in texts:
@@ -240,6 +201,7 @@ cli.add_command(cli_inspect.explain)
 cli.add_command(cli_inspect.samples)
 cli.add_command(cli_inspect.near)
 cli.add_command(cli_inspect.dedup)
+cli.add_command(cli_report.report)
 cli.add_command(cli_mix.mix)
 cli.add_command(cli_mix.trace)
 

@@ -18,11 +18,10 @@ from prefect.artifacts import (
 from prefect.cache_policies import NO_CACHE
 
 from pipelines import errors
-from pipelines.stages import open_build, samples
+from pipelines.stages import open_build, samples, write_views
 from pipelines.stages import train as train_model
 from plm_data.build import Build
 from plm_data.errors import SourceError
-from plm_data.report.page import write_report
 
 errors.install()
 
@@ -88,7 +87,7 @@ _PHASE_STEPS = 2
 
 
 def _report(build: Build, progress: _Progress) -> Path:
-    path, facts = progress.run("write report", lambda: write_report(build))
+    path, facts = progress.run("write report", lambda: write_views(build))
     rows = [
         {
             "phase": phase["name"],

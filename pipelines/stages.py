@@ -15,6 +15,7 @@ from plm_data.curation import default_home
 from plm_data.errors import PlmError, RecipeError
 from plm_data.recipe import ModelSpec, Recipe, TrainSpec
 from plm_data.recipe_file import load_recipe
+from plm_data.report.card import write_card
 from plm_data.report.page import write_report
 from plm_data.store import code_version, digest, locked
 from trainer.config import ModelConfig, PhaseData, TrainConfig
@@ -59,7 +60,19 @@ def build_phases(build: Build, phases: Sequence[str] = ()) -> tuple[Path, dict[s
         build.check(phase)
     for phase in phases or build.recipe.phases:
         build.shards(phase)
-    return write_report(build)
+    return write_views(build)
+
+
+def write_views(build: Build) -> tuple[Path, dict[str, Any]]:
+    """What people and other programs read of a build: the report, and the card and metadata of each built phase.
+
+    Returns the report's path and its facts.
+    """
+    path, facts = write_report(build)
+    for name, (_, _, shards) in build.built_phases().items():
+        build.show_files(shards, name)
+        write_card(build, name, build.folder / name)
+    return path, facts
 
 
 def train(build: Build, progress: bool = True, say: Callable[[str], None] = lambda _: None) -> dict[str, Any]:

@@ -134,3 +134,35 @@ def test_which_input_is_whose_counts(tmp_path: Path) -> None:
     a, b = (run_steps(Store(tmp_path), [Labelled("x", number)], "labelled")[0] for number in (1, 2))
     assert After("x", inputs={"s": a, "t": b}).key() != After("x", inputs={"s": b, "t": a}).key()
     assert After("x", inputs={"s": a, "t": b}).key() == After("x", inputs={"t": b, "s": a}).key()
+
+
+@dataclass(frozen=True)
+class Summed(Numbers):
+    """Sums its partitions' numbers once all are there; ``place`` is where it looks on the way, and shapes nothing."""
+
+    name: ClassVar[str] = "summed"
+    unkeyed: ClassVar[frozenset[str]] = frozenset({"place"})
+    place: str = ""
+
+    def finish(self, out: Path) -> None:
+        total = sum(pl.read_parquet(part)["n"].sum() for part in out.glob("part-*.parquet"))
+        (out / "total").write_text(str(total))
+
+
+def test_a_step_is_finished_once_with_all_its_partitions(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    output = run_steps(store, [Summed(4, str(tmp_path / "log"))], "summed")[0]
+    assert (output.path / "total").read_text() == "6" and "total" in (output.path / "_step.json").read_text()
+    # Where it looked is no part of what it is; what it makes is.
+    assert run_steps(store, [Summed(4, str(tmp_path / "log"), place="elsewhere")], "summed")[0].reused
+    assert not run_steps(store, [Summed(5, str(tmp_path / "log"))], "summed")[0].reused
+
+
+def test_an_output_that_is_discarded_is_made_anew(tmp_path: Path) -> None:
+    store, step = Store(tmp_path / "store"), Numbers(2, str(tmp_path / "log"))
+    output = run_steps(store, [step], "numbers")[0]
+    store.discard(output)
+    assert not output.path.exists() and store.find(step.name, step.key()) is None
+    assert list((tmp_path / "store" / "numbers").iterdir()) == []
+    again = run_steps(store, [step], "numbers")[0]
+    assert not again.reused and again.content == output.content

@@ -28,8 +28,9 @@ def _write_phase(
     segment: Segment = "stable",
     shards: int = 2,
     row_group: int = 3,
+    stages: Sequence[tuple[int, int]] = (),
 ) -> PhaseData:
-    """Write documents, as token ids, in the form of a phase; `row_group` is in rows."""
+    """Write documents, as token ids, in the form of a phase; `row_group` is in rows, `stages` (length, documents)."""
     folder.mkdir(parents=True, exist_ok=True)
     entries = []
     cuts = np.linspace(0, len(documents), shards + 1).astype(int)
@@ -47,6 +48,8 @@ def _write_phase(
         pq.write_table(table, path, compression="zstd", row_group_size=row_group)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         entries.append({"file": path.name, "rows": len(rows), "tokens": sum(map(len, rows)), "sha256": digest})
+    ends = [0, *itertools.accumulate(count for _, count in stages)]
+    parts = [documents[start:end] for start, end in itertools.pairwise(ends)]
     manifest = {
         "format": 1,
         "phase": name,
@@ -55,6 +58,10 @@ def _write_phase(
         "tokens": sum(map(len, documents)),
         "tokenizer": {"vocab_size": VOCAB_SIZE, "sha256": "0" * 64},
         "sources": {},
+        "stages": [
+            {"sequence_length": length, "tokens": sum(map(len, part))}
+            for (length, _), part in zip(stages, parts, strict=True)
+        ],
         "shards": entries,
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))

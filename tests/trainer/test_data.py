@@ -133,3 +133,17 @@ def test_token_outside_the_vocabulary_is_an_error(tmp_path: Path, write_phase: W
     phase = read_phase(write_phase(tmp_path, [[1, 900, END_OF_TEXT]], shards=1))
     with pytest.raises(TrainerError, match=r"shard-00000.parquet: row group 0: found tokens from 1 to 900"):
         list(batches(phase, LENGTH, BATCH))
+
+
+def test_a_stretch_of_a_phase_is_packed_by_itself(phase: Phase, documents: list[list[int]]) -> None:
+    sizes = [len(document) for document in documents]
+    start, stop = sum(sizes[:11]), sum(sizes[:37])
+    expected = [token for document in documents[11:37] for token in document]
+    found = list(batches(phase, LENGTH, BATCH, start=start, stop=stop))
+    assert flat(found, "input_ids")[: len(expected)] == expected
+    assert sum(batch.tokens for batch in found) == stop - start
+    assert found[-1].sequences == count_sequences(stop - start, LENGTH)
+    rest = list(batches(phase, LENGTH, BATCH, start=start, stop=stop, consumed=8))
+    assert flat(rest, "input_ids") == flat(found[2:], "input_ids")
+    whole = list(batches(phase, LENGTH, BATCH, start=0, stop=phase.tokens))
+    assert flat(whole, "labels") == flat(list(batches(phase, LENGTH, BATCH)), "labels")

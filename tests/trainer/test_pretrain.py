@@ -13,10 +13,12 @@ import torch
 from safetensors.torch import load_file
 
 from trainer import pretrain as module
+from trainer.checkpoint import Position
 from trainer.config import ModelConfig, PhaseData, TrainConfig
 from trainer.data import Batch
 from trainer.errors import TrainerError
-from trainer.pretrain import pretrain
+from trainer.pretrain import _stream, packed_stages, pretrain
+from trainer.shards import read_phase
 
 TRAIN = TrainConfig(
     sequence_length=32,
@@ -33,8 +35,8 @@ Run = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def run(tiny: Callable[..., ModelConfig], three_phases: list[PhaseData], tokenizer_folder: Path) -> Run:
-    def start(out: Path, **changes: Any) -> dict[str, Any]:
-        return pretrain(tiny(), replace(TRAIN, **changes), three_phases, tokenizer_folder, out, progress=False)
+    def start(out: Path, phases: list[PhaseData] = three_phases, **changes: Any) -> dict[str, Any]:
+        return pretrain(tiny(), replace(TRAIN, **changes), phases, tokenizer_folder, out, progress=False)
 
     return start
 
@@ -223,3 +225,62 @@ def test_settings_that_do_not_fit_together(
     with pytest.raises(TrainerError, match=message):
         pretrain(tiny(**sizes), replace(TRAIN, **changes), three_phases, tokenizer_folder, tmp_path / "out", False)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def staged(
+    tmp_path: Path, write_phase: Callable[..., PhaseData], random_documents: Callable[..., list]
+) -> list[PhaseData]:
+    """A phase in two stages, of sequences of 16 and of 64 tokens, and a plain one."""
+    documents = random_documents(120, 4)
+    return [
+        write_phase(tmp_path / "phase1", documents[:90], "phase1", "stable", stages=[(16, 60), (64, 30)]),
+        write_phase(tmp_path / "phase2", documents[90:], "phase2", "decay"),
+    ]
+
+
+def test_a_stage_is_packed_at_its_own_length_with_as_many_tokens_a_step(staged: list[PhaseData]) -> None:
+    one, two = (read_phase(phase) for phase in staged)
+    short, long = packed_stages(one, TRAIN)
+    assert (short.sequence_length, short.batch_size) == (16, 8) and (long.sequence_length, long.batch_size) == (64, 2)
+    assert (short.start, short.stop, long.stop) == (0, long.start, one.tokens)
+    (plain,) = packed_stages(two, TRAIN)
+    assert (plain.sequence_length, plain.batch_size, plain.stop) == (32, 4, two.tokens)
+    # A step has the tokens of another, whatever its sequences' length.
+    found = list(_stream([one, two], TRAIN, Position()))
+    shapes = [tuple(batch.input_ids.shape) for _, batch in found]
+    assert {shape for shape in shapes if shape[0] * shape[1] == 128} == {(8, 16), (2, 64), (4, 32)}
+    assert sum(batch.tokens for _, batch in found) == one.tokens + two.tokens
+    last = [batch.sequences for index, batch in found if index == 0][-1]
+    assert last == short.sequences + long.sequences
+
+
+@pytest.mark.parametrize("failures", [[3], [6], [11], [14]])  # in either stage, around their border, and after them
+def test_an_interrupted_run_of_stages_ends_with_the_same_weights(
+    tmp_path: Path, run: Run, fail_at: Callable[[int], None], staged: list[PhaseData], failures: list[int]
+) -> None:
+    run(tmp_path / "straight", phases=staged, checkpoint_interval_steps=2)
+    for number in failures:
+        fail_at(number)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "broken", phases=staged, checkpoint_interval_steps=2)
+    fail_at(0)
+    run(tmp_path / "broken", phases=staged, checkpoint_interval_steps=2)
+    straight, broken = (load_file(tmp_path / name / "final" / "model.safetensors") for name in ("straight", "broken"))
+    assert all(torch.equal(tensor, broken[name]) for name, tensor in straight.items())
+
+
+def test_a_stage_longer_than_the_model_is_refused(
+    tmp_path: Path, run: Run, write_phase: Callable[..., PhaseData], random_documents: Callable[..., list]
+) -> None:
+    phase = write_phase(tmp_path / "phase1", random_documents(30), stages=[(65, 30)])
+    with pytest.raises(TrainerError, match="sequences of 65 tokens, expected at most model.max_position_embeddings 64"):
+        run(tmp_path / "out", phases=[phase])
+
+
+def test_stages_that_do_not_add_up_are_refused(
+    tmp_path: Path, write_phase: Callable[..., PhaseData], random_documents: Callable[..., list]
+) -> None:
+    phase = write_phase(tmp_path / "phase1", random_documents(30), stages=[(16, 29)])
+    with pytest.raises(TrainerError, match="expected its stages' sum"):
+        read_phase(phase)
