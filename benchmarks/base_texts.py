@@ -65,6 +65,14 @@ _FAMILIES: tuple[tuple[str, float, Callable[[], pl.Series]], ...] = (
 )
 
 
+def real_texts() -> pl.Series | None:
+    """All texts of the corpora that are text files, as they are; None where there are no corpora."""
+    if not CORPORA.is_dir():
+        return None
+    whole = {"tldr": _parquet("tldr"), "chinese_poetry": _parquet("chinese_poetry")}
+    return pl.concat(whole.get(name, read)().alias("text") for name, _, read in _FAMILIES)
+
+
 @lru_cache(maxsize=1)
 def families() -> tuple[Family, ...]:
     """The corpora's families, or where there are none the standard library's sources and docs as one."""

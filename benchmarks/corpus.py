@@ -24,9 +24,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from benchmarks.base_texts import Family, families
+from benchmarks.base_texts import Family, families, real_texts
 from benchmarks.junk import Junk
 from plm_data.store import digest, file_sha256, locked, write_json
+from plm_data.text.normalise import content_hash
 
 HOME = Path(__file__).parents[1] / "build" / "benchmarks"
 # Part of a corpus's name: raise it when the same seed would give other bytes.
@@ -37,6 +38,7 @@ _PLAIN = r"^ [\p{L}&&[^\p{Han}\p{Hiragana}\p{Katakana}]]+$"
 _GROUP_BYTES = 8_000_000
 _FILE_BYTES = 64_000_000
 _GIANT_EVERY = 64_000_000
+_REAL_FILES = 4
 # Paragraphs of a document are drawn this far around its centre, so that a document keeps to one subject.
 _NEIGHBOURS = 200
 _RESERVOIR, _RENEWED = 4096, 256
@@ -101,6 +103,32 @@ def corpus(size: int, seed: int = 1, home: Path = HOME) -> Corpus:
             write_json(partial / "corpus.json", {**asdict(made), "folder": folder.name, "sha256": sums})
             shutil.rmtree(folder, ignore_errors=True)
             os.rename(partial, folder)
+    return opened(folder)
+
+
+def real_corpus(home: Path = HOME) -> Corpus | None:
+    """The real corpora as they are, many of their texts short, as a corpus without planted truth; None without them."""
+    texts = real_texts()
+    if texts is None:
+        return None
+    folder = home / f"real-{digest(content_hash(texts).to_list())[:8]}"
+    with locked(home / f"{folder.name}.lock"):
+        if not (folder / "corpus.json").is_file():
+            shutil.rmtree(folder, ignore_errors=True)
+            (folder / "files").mkdir(parents=True)
+            # In the order of their contents' hashes, so that a file has of every kind; ids as in `_Maker`.
+            frame = pl.DataFrame({"text": texts, "hash": content_hash(texts)}).sort("hash").drop("hash")
+            for file in range(_REAL_FILES):
+                part = frame.gather_every(_REAL_FILES, file).with_row_index("row")
+                ids = [f"{row * _REAL_FILES + file:08x}{row:024x}" for row in part["row"]]
+                rows = part.select(pl.Series("id", ids), "text").to_arrow().cast(_FILE_SCHEMA)
+                pq.write_table(
+                    rows, folder / "files" / f"part-{file:05d}.parquet", compression="zstd", compression_level=3,
+                    row_group_size=max(1, len(ids) // 4), store_schema=False,
+                )  # fmt: skip
+            size = int(texts.str.len_bytes().sum())
+            facts = Corpus(folder, 0, size, size, len(texts))
+            write_json(folder / "corpus.json", {**asdict(facts), "folder": folder.name})
     return opened(folder)
 
 
@@ -170,7 +198,7 @@ def _write(folder: Path, size: int, seed: int) -> Corpus:
     groups = max(1, math.ceil(size / files / _GROUP_BYTES))
     maker = _Maker(seed, size / files / groups, files)
     total = 0
-    schema = pa.schema([("id", pa.string()), ("text", pa.large_string())])
+    schema = _FILE_SCHEMA
     with pq.ParquetWriter(folder / "truth.parquet", _TRUTH, compression="zstd") as truth:
         for file in range(files):
             path = folder / "files" / f"part-{file:05d}.parquet"
@@ -184,6 +212,7 @@ def _write(folder: Path, size: int, seed: int) -> Corpus:
     return Corpus(folder, seed, size, total, maker.documents)
 
 
+_FILE_SCHEMA = pa.schema([("id", pa.string()), ("text", pa.large_string())])
 _TRUTH = pa.schema([("id", pa.string()), ("kind", pa.string()), ("cluster", pa.string()), ("edits", pa.int32())])
 
 

@@ -50,7 +50,9 @@ def run(size: int) -> None:
     asked = run_apart(prepare_asked, folder, times=3)
     if asked.value != survivors:
         raise SystemExit(f"whatif: in memory {asked.value} documents survive, in the changed build {survivors}")
-    many = run_apart(prepare_many, {**folder, "rows": _ROWS}, times=3)
+    # Made by a process of its own, whose memory is none of ours.
+    holder = run_apart(prepare_rows, {**folder, "rows": _ROWS}).value
+    many = run_apart(prepare_many, {**folder, "holder": holder, "rows": _ROWS}, times=3)
     for measure, ours, n in (
         (f"the changed recipe built with {WORKERS} workers", rebuilt, made.documents),
         ("what_if", asked, made.documents),
@@ -102,24 +104,33 @@ def prepare_asked(folder: str) -> Callable[[], int]:
     return lambda: _survivors(build)
 
 
-def prepare_many(folder: str, rows: int) -> Callable[[], int]:
-    """The same from synthetic rows: the build's, drawn again and again, with duplicates as often as there."""
-    build = built(opened(folder), _curate(50))
-    frame = build.source_columns("corpus").all(["id", *_NAMES])
-    random = np.random.Generator(np.random.PCG64(1))
-    chosen = frame[random.integers(frame.height, size=rows)]
-    # What a round of as many rows as there are documents repeats of another is no duplicate of it.
-    round_ = pl.Series(np.arange(rows) // frame.height, dtype=pl.UInt64)
-    chosen = chosen.with_columns(
-        id=pl.Series(np.arange(rows)).cast(pl.String).str.zfill(32),
-        content_hash=pl.col("content_hash") + round_.cast(pl.String),
-        near_cluster=pl.col("near_cluster") ^ round_,
-    )
-    holder = tempfile.mkdtemp(prefix="whatif-", dir=home(opened(folder)))
-    write_parquet(chosen, part_file(Path(holder), 0), SLICE_BYTES // 100)
+def prepare_rows(folder: str, rows: int) -> Callable[[], str]:
+    """Synthetic rows: the build's, drawn again and again, with duplicates as often as there; their folder."""
+
+    def work() -> str:
+        build = built(opened(folder), _curate(50))
+        frame = build.source_columns("corpus").all(["id", *_NAMES])
+        random = np.random.Generator(np.random.PCG64(1))
+        chosen = frame[random.integers(frame.height, size=rows)]
+        # What a round of as many rows as there are documents repeats of another is no duplicate of it.
+        round_ = pl.Series(np.arange(rows) // frame.height, dtype=pl.UInt64)
+        chosen = chosen.with_columns(
+            id=pl.Series(np.arange(rows)).cast(pl.String).str.zfill(32),
+            content_hash=pl.col("content_hash") + round_.cast(pl.String),
+            near_cluster=pl.col("near_cluster") ^ round_,
+        )
+        holder = tempfile.mkdtemp(prefix="whatif-", dir=home(opened(folder)))
+        write_parquet(chosen, part_file(Path(holder), 0), SLICE_BYTES // 100)
+        return holder
+
+    return work
+
+
+def prepare_many(folder: str, holder: str, rows: int) -> Callable[[], int]:
+    """The same from the synthetic rows."""
     all_columns = Output("columns", "", Path(holder), Counts(rows, rows), reused=True, content="")
     columns = SourceColumns(**{field.name: all_columns for field in fields(SourceColumns)})
-    synthetic = _Synthetic(build, columns)
+    synthetic = _Synthetic(built(opened(folder), _curate(50)), columns)
     return lambda: _survivors(synthetic)
 
 
