@@ -74,7 +74,7 @@ def make_bins(extent: Extent | None, marks: Iterable[float] = (), closed: Litera
         edges = [float(first + i) for i in range(math.floor(high) - math.floor(low) + 2)]
     else:
         edges = _linear_edges(low, high)
-    return Bins("log" if log else "linear", tuple(_with_marks(edges, thresholds, closed)), closed)
+    return Bins("log" if log else "linear", tuple(_with_marks(edges, thresholds)), closed)
 
 
 def _linear_edges(low: float, high: float) -> list[float]:
@@ -106,7 +106,7 @@ def _round(value: float) -> float:
     return float(f"{value:.12g}")
 
 
-def _with_marks(edges: Sequence[float], marks: Sequence[float], closed: str) -> list[float]:
+def _with_marks(edges: Sequence[float], marks: Sequence[float]) -> list[float]:
     """The edges, each threshold in the place of the nearest one that is not at an end or a threshold itself."""
     out = list(edges)
     taken: set[int] = set()
@@ -124,9 +124,9 @@ def _with_marks(edges: Sequence[float], marks: Sequence[float], closed: str) -> 
             out.insert(nearest, mark)
             taken = {i + (i >= nearest) for i in taken}
         taken.add(nearest)
-    # A threshold at the end needs a bin beyond it, for the values that are equal to it are within.
-    if marks and closed == "right" and out[0] >= marks[0]:
+    # A threshold has a bin on each side: that of the values which are equal to it, and that of what is beyond.
+    if marks and marks[0] <= out[0]:
         out.insert(0, _round(marks[0] - (out[1] - out[0])))
-    if marks and closed == "left" and out[-1] <= marks[-1]:
+    if marks and marks[-1] >= out[-1]:
         out.append(_round(marks[-1] + (out[-1] - out[-2])))
     return out

@@ -114,13 +114,12 @@ def _phase(phase: Json, groups: dict[str, str], shown: Sequence[Json]) -> Json:
         row["epochs"] = row["epochs"][0] if len(row["epochs"]) == 1 else None
         row["epochs_so_far"] = row.pop("so_far")[0] if len(row["so_far"]) == 1 else None
     order = [group["name"] for group in shown if group["name"] in pooled]
+    by_size = sorted(domains, key=lambda name: (-domains[name], name))
     return {
         **phase,
         "shown_tokens": phase["tokens"] if phase["built"] else phase["planned_tokens"],
         "groups": [{"name": name, **pooled[name], "shown_tokens": _size(phase, pooled[name])} for name in order],
-        "domains": [
-            {"name": name, "shown_tokens": domains[name]} for name in sorted(domains, key=lambda d: -domains[d])
-        ],
+        "domains": [{"name": name, "shown_tokens": domains[name]} for name in by_size],
     }
 
 

@@ -17,10 +17,18 @@ const CHARTS = (() => {
     return limit ? String(Number((n / limit[0]).toPrecision(3))) + limit[1] : String(Number(n.toPrecision(3)));
   }
 
+  const channels = (colour) => [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16));
+
+  // Black or white, whichever has more contrast on a colour (WCAG's relative luminance).
   function ink(colour) {
-    const [r, g, b] = [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16) / 255)
-      .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
-    return (0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05) / 0.05 > 1.05 / (0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05) ? "#000000" : "#ffffff";
+    const [r, g, b] = channels(colour).map((c) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4));
+    const luminance = 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    return (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) ? "#000000" : "#ffffff";
+  }
+
+  function mixed(from, to, share) {
+    const [a, b] = [channels(from), channels(to)];
+    return "#" + a.map((c, i) => Math.round(c + share * (b[i] - c)).toString(16).padStart(2, "0")).join("");
   }
 
   function decal(pattern) {
@@ -253,5 +261,5 @@ const CHARTS = (() => {
     };
   }
 
-  return { base, bare, chosen, clip, count, decal, empty, figure, fill, ink, labels, lines, names, percent, short, sum, PALETTE, charts: { phases, epochs, flow, costs } };
+  return { base, bare, chosen, clip, count, decal, empty, figure, fill, ink, labels, lines, mixed, names, percent, short, sum, PALETTE, charts: { phases, epochs, flow, costs } };
 })();

@@ -2,7 +2,18 @@
 "use strict";
 
 (() => {
-  const { base, bare, chosen, clip, count, decal, empty, figure, fill, ink, labels, lines, names, percent, short, sum, PALETTE } = CHARTS;
+  const { base, bare, chosen, clip, count, decal, empty, figure, fill, ink, labels, lines, mixed, names, percent, short, sum, PALETTE } = CHARTS;
+
+  // Bins between two labels of the axis: at least `least`, and on a linear axis such that the labels are round numbers.
+  function tickStep({ scale, edges }, least) {
+    if (scale !== "linear") return least;
+    const size = edges[Math.min(4, edges.length - 1)] - edges[Math.min(3, edges.length - 2)];
+    for (let step = least; step < 4 * least; step++) {
+      const [mantissa] = (step * size).toExponential(3).split("e");
+      if ([1, 2, 2.5, 5].includes(Number(mantissa))) return step;
+    }
+    return least;
+  }
 
   // A histogram a source, one above the other on one axis. Bins are drawn equally wide: the axis says where they end.
   // `limits`: group → thresholds, which are edges; `scale`: of a count, as a share of its row's largest.
@@ -49,16 +60,17 @@
       const range = closed === "left" ? `from ${figure(edges[bin])} to under ${figure(edges[bin + 1])}` : `over ${figure(edges[bin])}, up to ${figure(edges[bin + 1])}`;
       return [item.group.name, [[range, ""], ["documents", count(n)], ["kept in the end", count(kept)], ...(item.out ? [["beyond the threshold", ""]] : [])]];
     };
-    const step = Math.max(1, Math.ceil(bins / Math.max(3, Math.floor((width - (narrow ? 100 : 220)) / 46))));
-    const right = limits ? 104 : 52;
+    const longest = Math.max(...groups.map((group) => group.name.length));
+    const left = narrow ? 4 : Math.min(130, 18 + 7 * longest), right = narrow ? 8 : limits ? 104 : 52;
+    const step = tickStep(distribution, Math.max(1, Math.ceil(bins / Math.max(3, Math.floor((width - left - right) / 46)))));
     return {
       height: 30 + high * groups.length,
       option: base(theme, say, {
-        grid: { left: narrow ? 4 : 118, right: narrow ? 8 : right, top: 4, bottom: 24 },
+        grid: { left, right, top: 4, bottom: 24 },
         xAxis: { type: "value", min: 0, max: bins, interval: step, splitLine: { show: false }, axisLine: { show: true, lineStyle: { color: theme.line } }, axisTick: { show: true, lineStyle: { color: theme.line } },
           axisLabel: labels(theme, { fontSize: 11, hideOverlap: true, formatter: (i) => (Number.isInteger(i) && i <= bins ? short(edges[i]) : "") }) },
         yAxis: [
-          { ...names(theme, groups.map((group, i) => (narrow ? `${group.name}  ${notes[i]}` : group.name)), narrow, 110, narrow ? { padding: [0, 0, 14, 0] } : {}), splitLine: { show: true, lineStyle: { color: theme.grid } } },
+          { ...names(theme, groups.map((group, i) => (narrow ? `${group.name}  ${notes[i]}` : group.name)), narrow, left - 8, narrow ? { padding: [0, 0, 14, 0] } : {}), splitLine: { show: true, lineStyle: { color: theme.grid } } },
           { ...names(theme, notes, false, right - 8, { fontSize: 11 }), show: !narrow, position: "right" },
         ],
         series: [
@@ -103,20 +115,23 @@
     };
   }
 
-  function matrix(width, theme, { down, across, cells, say, label, acrossName }) {
+  function matrix(width, theme, { down, across, cells, say, label }) {
     const most = Math.max(...cells.map((cell) => cell.shade), 1e-9);
     const narrow = width < 480, left = narrow ? 92 : 130;
     const cell = Math.min(120, (width - left - 8) / across.length);
     const top = cell < 80 ? 78 : 34;
-    const data = cells.map((each) => ({
-      value: [each.x, each.y, each.shade], cell: each, itemStyle: { color: theme.heat, opacity: 0.06 + 0.94 * Math.sqrt(each.shade / most), borderColor: theme.back, borderWidth: 2 },
-      label: { show: cell > 30, color: each.shade / most > 0.35 ? ink(theme.heat) : theme.ink, formatter: () => label(each) },
-    }));
+    const data = cells.map((each) => {
+      const colour = mixed(theme.back, theme.heat, 0.06 + 0.94 * Math.sqrt(each.shade / most));
+      return {
+        value: [each.x, each.y, each.shade], cell: each, itemStyle: { color: colour, borderColor: theme.back, borderWidth: 2 },
+        label: { show: cell > 30, color: ink(colour), formatter: () => label(each) },
+      };
+    });
     return {
       height: top + 30 * down.length + 12,
       option: base(theme, (at) => say(at.data.cell), {
         grid: { left, top, width: cell * across.length, height: 30 * down.length },
-        xAxis: { type: "category", position: "top", data: across, ...bare, name: acrossName, nameLocation: "middle", splitArea: { show: false }, axisLabel: labels(theme, { interval: 0, rotate: cell < 80 ? 40 : 0, fontSize: 11, width: cell < 80 ? 96 : cell - 6, overflow: "truncate" }) },
+        xAxis: { type: "category", position: "top", data: across, ...bare, axisLabel: labels(theme, { interval: 0, rotate: cell < 80 ? 40 : 0, fontSize: 11, width: cell < 80 ? 96 : cell - 6, overflow: "truncate" }) },
         yAxis: names(theme, down, false, left - 8, { interval: 0 }),
         series: [{ type: "heatmap", data, emphasis: { disabled: true } }],
       }),
