@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from plm_data.inspect.printable import clip
+
 Json = dict[str, Any]
 
 _NAMED = 4
+_NAME_CHARS = 40
 
 
 def short(n: float) -> str:
@@ -50,11 +53,15 @@ def _listed(items: Sequence[str]) -> str:
     return ", ".join(items[:_NAMED]) + more
 
 
+def _name(name: str) -> str:
+    return clip(name, _NAME_CHARS)
+
+
 def _phases(phases: Sequence[Json]) -> str:
     said = []
     for phase in phases:
         ranked = sorted(phase["groups"], key=lambda row: (-row["shown_tokens"], row["name"]))
-        shares = [f"{row['name']} {_of(row['shown_tokens'], phase['shown_tokens'])}" for row in ranked]
+        shares = [f"{_name(row['name'])} {_of(row['shown_tokens'], phase['shown_tokens'])}" for row in ranked]
         state = "" if phase["built"] else " planned, not built"
         said.append(
             f"{phase['name']} ({phase['segment']}): {short(phase['shown_tokens'])} tokens{state}: {_listed(shares)}"
@@ -96,8 +103,8 @@ def _pair(rows: Sequence[Json], other: str, what: str) -> str:
     if not rows:
         return "No two sources share a duplicate."
     worst = max(rows, key=lambda row: row["documents"])
-    there = "itself" if worst["source"] == worst[other] else worst[other]
-    return f"{worst['source']} {what} {there}: {worst['documents']:,}."
+    there = "itself" if worst["source"] == worst[other] else _name(worst[other])
+    return f"{_name(worst['source'])} {what} {there}: {worst['documents']:,}."
 
 
 def _languages(rows: Sequence[Json]) -> str:
@@ -106,12 +113,14 @@ def _languages(rows: Sequence[Json]) -> str:
         by_language[row["detected"]] = by_language.get(row["detected"], 0) + row["kept_documents"]
     total = sum(by_language.values())
     ranked = sorted(by_language, key=lambda name: (-by_language[name], name))
-    return "Detected in the kept documents: " + _listed([f"{n} {_of(by_language[n], total)}" for n in ranked]) + "."
+    return (
+        "Detected in the kept documents: " + _listed([f"{_name(n)} {_of(by_language[n], total)}" for n in ranked]) + "."
+    )
 
 
 def _lengths(rows: Sequence[Json]) -> str:
     kept = [row for row in rows if row["which"] == "kept"]
-    middle = [f"{row['source']} {row['quantiles'][2]:,}" for row in kept]
+    middle = [f"{_name(row['source'])} {row['quantiles'][2]:,}" for row in kept]
     return f"Median tokens of a kept document: {_listed(middle)}." if kept else "No document is kept."
 
 
@@ -122,7 +131,7 @@ def _epochs(phases: Sequence[Json]) -> str:
     if not last:
         return "No phase uses a source that is shown by itself."
     most = max(last, key=lambda name: (last[name], name))
-    return f"After all phases {most} is used the most: {last[most]:.2f} epochs."
+    return f"After all phases {_name(most)} is used the most: {last[most]:.2f} epochs."
 
 
 def _fertility(fertility: Json) -> str:
@@ -131,8 +140,8 @@ def _fertility(fertility: Json) -> str:
         return "There is no token."
     best, worst = (pick(rows, key=lambda row: (row["bytes_per_token"], row["source"])) for pick in (max, min))
     return (
-        f"A token holds the most bytes in {best['source']} ({best['bytes_per_token']:.2f}) and the fewest in "
-        f"{worst['source']} ({worst['bytes_per_token']:.2f})."
+        f"A token holds the most bytes in {_name(best['source'])} ({best['bytes_per_token']:.2f}) and the fewest in "
+        f"{_name(worst['source'])} ({worst['bytes_per_token']:.2f})."
     )
 
 
@@ -140,8 +149,12 @@ def _rule(rule: Json) -> str:
     if rule["distribution"] is None:
         return ""
     counted = sum(sum(row["documents"]) for row in rule["distribution"]["by_source"].values())
+    if not rule["documents"]:
+        return f"None of {counted:,} documents is beyond the threshold."
     return (
-        f"{rule['documents']:,} of {counted:,} documents are beyond the threshold ({_of(rule['documents'], counted)})."
+        f"{rule['documents']:,} of {counted:,} documents ({_of(rule['documents'], counted)}), with "
+        f"{short(rule['tokens'])} tokens, are beyond the threshold; {rule['alone_documents']:,} of them by this rule "
+        f"alone."
     )
 
 
@@ -152,5 +165,5 @@ def _attribute(row: Json) -> str:
             return f"No value.{missing}"
         return f"From {row['min']:.4g} to {row['max']:.4g}, the median is {row['median']:.4g}.{missing}"
     counts = {each["value"]: sum(sums["documents"] for sums in each["by_source"].values()) for each in row["values"]}
-    top = [f"{value} {_of(counts[value], row['documents'])}" for value in counts]
+    top = [f"{_name(value)} {_of(counts[value], row['documents'])}" for value in counts]
     return f"{row['different']:,} values: {_listed(top)}.{missing}"

@@ -12,6 +12,7 @@ Json = dict[str, Any]
 
 # Okabe and Ito's palette: eight colours that people with colour-blindness can tell apart.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#8c8c8c")
+_PHASE_KEYS = ("name", "segment", "built", "planned_tokens", "tokens", "shown_tokens", "groups", "domains")
 _PHASE_SUMS = ("planned_tokens", "tokens", "documents")
 _SOURCE_SUMS = (
     "found", "holds_no_document", "quarantined", "documents", "bytes", "tokens", "kept_documents", "kept_bytes",
@@ -23,7 +24,8 @@ _RULE_SUMS = ("documents", "tokens", "alone_documents", "alone_tokens")
 def visible(value: Any) -> Any:
     """Every text in a JSON-like value with its hidden characters (controls, overrides, zero-width) written out."""
     if isinstance(value, str):
-        return printable(value, keep="\n")
+        # Most texts are names, which hide nothing.
+        return value if value.isprintable() else printable(value, keep="\n")
     if isinstance(value, dict):
         return {visible(key): visible(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -53,7 +55,7 @@ def chart_data(shown: Json) -> Json:
     """The part of a view that the charts draw: no excerpt of a text is in it."""
     return {
         "groups": shown["groups"],
-        "phases": shown["phases"],
+        "phases": [{key: phase[key] for key in _PHASE_KEYS} for phase in shown["phases"]],
         "flow": shown["flow"],
         "rules": [
             {key: rule[key] for key in ("rule", "bound", "by_group", "limits", "distribution")}
@@ -69,12 +71,12 @@ def chart_data(shown: Json) -> Json:
 
 
 def _pooled(sources: Sequence[Json], groups: dict[str, str]) -> list[Json]:
-    """One row a group: a source's own, or the sums of those that share a name; with its colour and pattern."""
-    rows: dict[str, Json] = {}
+    """One row a group: a source's own, or, last, the sums of those that share a name; with its colour and pattern."""
+    rows: dict[str, list[Json]] = {}
     for source in sources:
-        row = rows.setdefault(groups[source["name"]], {"sources": []})
-        row["sources"].append(source)
-    return [_group(name, rows[name]["sources"], i) for i, name in enumerate(rows)]
+        rows.setdefault(groups[source["name"]], []).append(source)
+    order = sorted(rows, key=lambda name: len(rows[name]) > 1)
+    return [_group(name, rows[name], i) for i, name in enumerate(order)]
 
 
 def _group(name: str, sources: Sequence[Json], position: int) -> Json:

@@ -107,7 +107,7 @@ const CHARTS = (() => {
       },
       data: rows.map((phase) => {
         const row = part(phase, group.name);
-        return { value: row && phase.shown_tokens ? row.shown_tokens / phase.shown_tokens : 0, row, phase, itemStyle: fill(group, { opacity: opacity(phase), borderColor: theme.back, borderWidth: 1 }) };
+        return { value: row && phase.shown_tokens ? row.shown_tokens / phase.shown_tokens : 0, row, itemStyle: fill(group, { opacity: opacity(phase), borderColor: theme.back, borderWidth: 1 }) };
       }),
     }));
     const deepest = Math.max(...rows.map((phase) => domains(phase).length));
@@ -117,7 +117,7 @@ const CHARTS = (() => {
         label: { show: true, fontSize: 11, color: theme.ink, formatter: (at) => (at.value * width > 9 * (at.data.name || "").length + 60 ? at.data.name : "") },
         data: rows.map((phase) => {
           const domain = domains(phase)[i];
-          return { value: domain && phase.shown_tokens ? domain.shown_tokens / phase.shown_tokens : 0, name: domain && domain.name, domain, phase, itemStyle: { color: i % 2 ? theme.other : theme.neutral, opacity: opacity(phase), borderColor: theme.back, borderWidth: 1 } };
+          return { value: domain && phase.shown_tokens ? domain.shown_tokens / phase.shown_tokens : 0, name: domain && domain.name, domain, itemStyle: { color: i % 2 ? theme.other : theme.neutral, opacity: opacity(phase), borderColor: theme.back, borderWidth: 1 } };
         }),
       });
     }
@@ -128,15 +128,17 @@ const CHARTS = (() => {
     }));
     const rich = { name: { fontWeight: "bold", fontSize: 14, color: theme.ink }, soft: { color: theme.soft, fontSize: 12, lineHeight: 16 } };
     const axis = names(theme, rows.map((phase) => phase.name), false, narrow ? 70 : 160, narrow ? { color: theme.ink } : { rich, formatter: (name) => said.get(name), align: "left", margin: 170 });
-    const say = (at) => at.data.domain
-      ? [`${at.data.phase.name}, domain ${at.data.name}`, [["tokens", count(at.data.domain.shown_tokens)], ["share", percent(at.value)]]]
-      : [`${at.data.phase.name}, ${at.seriesName}`, at.data.row ? [
+    const say = (at) => {
+      const phase = rows[at.dataIndex], { row, domain } = at.data;
+      if (domain) return [`${phase.name}, domain ${domain.name}`, [["tokens", count(domain.shown_tokens)], ["share", percent(at.value)]]];
+      return [`${phase.name}, ${at.seriesName}`, row ? [
         ["share", percent(at.value)],
-        ["planned", count(at.data.row.planned_tokens)],
-        ["realised", at.data.phase.built ? count(at.data.row.tokens) : "not built"],
-        ["documents", at.data.phase.built ? count(at.data.row.documents) : "–"],
-        ["epochs so far", at.data.row.epochs_so_far === null ? "–" : at.data.row.epochs_so_far.toFixed(3)],
+        ["planned", count(row.planned_tokens)],
+        ["realised", phase.built ? count(row.tokens) : "not built"],
+        ["documents", phase.built ? count(row.documents) : "–"],
+        ["epochs so far", row.epochs_so_far === null ? "–" : row.epochs_so_far.toFixed(3)],
       ] : []];
+    };
     return {
       height: 34 + 62 * rows.length,
       option: base(theme, say, {
@@ -159,7 +161,7 @@ const CHARTS = (() => {
       data: groups.map((group) => {
         const row = part(phase, group);
         const total = sum(rows, (each) => (part(each, group) ? part(each, group).epochs : 0));
-        return { value: row ? row.epochs : 0, total, row, itemStyle: fill(group, { opacity: 0.45 + 0.55 * ((i + 1) / rows.length), borderColor: theme.back, borderWidth: 1 }) };
+        return { value: row ? row.epochs : 0, total, itemStyle: fill(group, { opacity: 0.45 + 0.55 * ((i + 1) / rows.length), borderColor: theme.back, borderWidth: 1 }) };
       }),
     }));
     const say = (at) => [`${at.name}, ${at.seriesName}`, [["epochs in it", at.value.toFixed(3)], ["of the phases shown", at.data.total.toFixed(3)]]];

@@ -123,13 +123,13 @@
     const data = cells.map((each) => {
       const colour = mixed(theme.back, theme.heat, 0.06 + 0.94 * Math.sqrt(each.shade / most));
       return {
-        value: [each.x, each.y, each.shade], cell: each, itemStyle: { color: colour, borderColor: theme.back, borderWidth: 2 },
+        value: [each.x, each.y, each.shade], itemStyle: { color: colour, borderColor: theme.back, borderWidth: 2 },
         label: { show: cell > 30, color: ink(colour), formatter: () => label(each) },
       };
     });
     return {
       height: top + 30 * down.length + 12,
-      option: base(theme, (at) => say(at.data.cell), {
+      option: base(theme, (at) => say(cells[at.dataIndex]), {
         grid: { left, top, width: cell * across.length, height: 30 * down.length },
         xAxis: { type: "category", position: "top", data: across, ...bare, axisLabel: labels(theme, { interval: 0, rotate: cell < 80 ? 40 : 0, fontSize: 11, width: cell < 80 ? 96 : cell - 6, overflow: "truncate" }) },
         yAxis: names(theme, down, false, left - 8, { interval: 0 }),

@@ -10,6 +10,7 @@
   const COLOURS = ["ink", "soft", "line", "grid", "back", "bad", "good", "neutral", "other", "heat"];
   document.documentElement.classList.add("js");
   form.hidden = false;
+  if (innerWidth < 700) form.querySelector("details").open = false;
 
   function theme() {
     const style = getComputedStyle(document.documentElement);

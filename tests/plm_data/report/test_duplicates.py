@@ -22,7 +22,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Build, Corpus]:
         patch.chdir(folder)
         write_rows(folder / "one" / "rows.jsonl", {n: t for n, t in corpus.texts.items() if n[0] == "o"})
         write_rows(folder / "two" / "rows.jsonl", {n: t for n, t in corpus.texts.items() if n[0] != "o"})
-        build = open_planted(folder, {"one": 2, "two": 1})
+        build = open_planted(folder, {"one": 2, "two": 1}, curate=", guardrails: {max_source_loss: 1.0}")
         build.shards("phase1")
     return build, corpus
 

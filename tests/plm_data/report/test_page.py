@@ -63,6 +63,7 @@ def many(facts: dict[str, Any]) -> dict[str, Any]:
     template = next(iter(phase["sources"].values()))
     phase["sources"] = {source["name"]: {**template, "weight": 0.001} for source in big["sources"]}
     phase["tokens"] = 1000 * template["tokens"]
+    phase["planned_tokens"] = 1000 * template["planned_tokens"]
     big["phases"] = [{**copy.deepcopy(phase), "name": f"phase{i}", "built": i % 2 == 0} for i in range(30)]
     big["flow"] += [{**big["flow"][0], "source": name} for name in set(big["groups"].values())]
     return big
@@ -141,7 +142,7 @@ def test_chromium_draws_every_chart_quietly(
     with opened(path, width, scheme) as found:
         page = found.page
         assert page.title() == "small: mixture report" and page.locator("h1").inner_text() == "small"
-        assert page.locator("#filters").is_visible()
+        assert page.locator("#filters summary").is_visible()
         found.see_everything()
         assert page.locator(".chart svg").count() == page.locator(".chart").count() > 20
         # Nothing is wider than the window.
