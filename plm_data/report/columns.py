@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +19,8 @@ from plm_data.report.bins import Extent
 # A category is a short text of which few are different; what else is text may be as large as the corpus.
 _LABEL_CHARS = 64
 _FEW = 20
+# What is looked at to tell: so many values, and at most so many row groups where most are null.
+_SAMPLED_VALUES, _SAMPLED_GROUPS = 1000, 20
 
 
 @dataclass(frozen=True, order=True)
@@ -32,16 +35,16 @@ class Column:
 
 def columns(build: Build) -> list[Column]:
     """Every numeric or categorical column of every attribute step, by step and name; ids and texts are neither."""
-    found: dict[tuple[str, str], Column] = {}
+    files: dict[str, list[Path]] = {}
     for outputs in build.attributes.values():
         for step, output in outputs.items():
-            parts = output.parts()
-            for name, dtype in pl.read_parquet_schema(parts[0]).items() if parts else ():
-                if (step, name) not in found and name != "id" and name not in NOT_MEASURES:
-                    kind = _kind(dtype, parts, name)
-                    if kind is not None:
-                        found[step, name] = Column(step, name, kind, dtype.is_integer())
-    return [found[key] for key in sorted(found)]
+            files.setdefault(step, []).extend(output.parts())
+    found = []
+    for step in sorted(files):
+        for name, dtype in sorted(pl.read_parquet_schema(files[step][0]).items()):
+            if name != "id" and name not in NOT_MEASURES and (kind := _kind(dtype, files[step], name)):
+                found.append(Column(step, name, kind, dtype.is_integer()))
+    return found
 
 
 def _kind(dtype: pl.DataType, parts: list[Path], name: str) -> Literal["number", "category"] | None:
@@ -53,17 +56,24 @@ def _kind(dtype: pl.DataType, parts: list[Path], name: str) -> Literal["number",
 
 
 def _are_labels(parts: list[Path], name: str) -> bool:
-    """Whether a column of strings holds labels, by its first row group that is not all null."""
+    """Whether a column of strings holds labels, by some of its first values."""
+    values: list[str] = []
+    for group in islice(_row_groups(parts, name), _SAMPLED_GROUPS):
+        values += group.drop_nulls().head(_SAMPLED_VALUES - len(values)).to_list()
+        if any(len(value) > _LABEL_CHARS for value in values):
+            return False
+        if len(values) >= _SAMPLED_VALUES:
+            break
+    return bool(values) and len(set(values)) <= max(_FEW, len(values) // 2)
+
+
+def _row_groups(parts: list[Path], name: str) -> Iterator[pl.Series]:
     for part in parts:
         with pq.ParquetFile(part) as file:
-            for group in range(file.metadata.num_row_groups):
-                column = pl.from_arrow(file.read_row_group(group, columns=[name]))
-                assert isinstance(column, pl.DataFrame)
-                values = column[name].drop_nulls()
-                if len(values):
-                    short = int(values.str.len_chars().max() or 0) <= _LABEL_CHARS  # type: ignore[arg-type]
-                    return short and values.n_unique() <= max(_FEW, len(values) // 2)
-    return False
+            for number in range(file.metadata.num_row_groups):
+                frame = pl.from_arrow(file.read_row_group(number, columns=[name]))
+                assert isinstance(frame, pl.DataFrame)
+                yield frame[name]
 
 
 def extents(build: Build, wanted: list[Column]) -> dict[Column, Extent]:

@@ -76,7 +76,7 @@ def test_rules_hit_what_the_ledger_says(facts: dict[str, Any], small_build: Buil
     assert {name for name, rule in rows.items() if rule["documents"]} == set(fired["rule"])
     for name, rule in rows.items():
         hits = fired.filter(pl.col("rule") == name)
-        alone = hits.filter(pl.col("id").map_elements(lambda i: times[i] == 1, return_dtype=pl.Boolean))
+        alone = hits.filter(pl.col("id").replace_strict(times) == 1)
         assert (rule["documents"], rule["tokens"]) == (hits.height, hits["token_count"].sum())
         assert (rule["alone_documents"], rule["alone_tokens"]) == (alone.height, alone["token_count"].sum())
         assert rule["documents"] == sum(hit["documents"] for hit in rule["by_source"].values())
