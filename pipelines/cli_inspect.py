@@ -67,7 +67,7 @@ def explain(document: str | None, grep: str | None, most: int, recipe: str | Non
     hold a text are listed; if there is only one, its story is told.
     """
     from plm_data.inspect import explain as story
-    from plm_data.inspect.printable import clip, quote
+    from plm_data.text.printable import clip, quote
 
     if (document is None) == (grep is None) or grep == "":
         raise click.UsageError("give either an ID, or --grep with a TEXT.")
@@ -124,7 +124,7 @@ def near(text: str, most: int, recipe: str | None, home: Path | None) -> None:
     The text is given as it is, as a file, or as - for standard input.
     """
     from plm_data.inspect.near import near as find_near
-    from plm_data.inspect.printable import clip
+    from plm_data.text.printable import clip
 
     given = _text_of(text)
     built = _built(recipe, home)
@@ -228,7 +228,7 @@ def _corpus(given: str, text: str, identity: str | None, home: Path | None) -> C
 def _print_overlap(overlap: Overlap, b: str, a: str, min_jaccard: float) -> None:
     import polars as pl
 
-    from plm_data.inspect.printable import clip
+    from plm_data.text.printable import clip
 
     matches = overlap.matches
     exact = matches.filter(pl.col("kind") == "exact").height
@@ -253,6 +253,6 @@ def _print_overlap(overlap: Overlap, b: str, a: str, min_jaccard: float) -> None
 
 def _shorter(file: str) -> str:
     from pipelines.stages import relative
-    from plm_data.inspect.printable import clip
+    from plm_data.text.printable import clip
 
     return clip(relative(Path(file)), 90)

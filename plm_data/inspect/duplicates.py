@@ -8,7 +8,7 @@ from itertools import islice, takewhile
 
 from plm_data.build import Build
 from plm_data.inspect import tables
-from plm_data.inspect.printable import clip
+from plm_data.text.printable import clip
 
 # Words compared behind the first that differs: difflib's time grows with their square.
 _COMPARED = 800

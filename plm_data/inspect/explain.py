@@ -17,10 +17,10 @@ from plm_data.dedup.against import similarity
 from plm_data.errors import PlmError
 from plm_data.inspect import tables
 from plm_data.inspect.duplicates import differences, standing, why_it_stayed
-from plm_data.inspect.printable import clip, printable, quote
 from plm_data.recipe import thresholds
 from plm_data.rules import RULE_SETS, Rule
 from plm_data.text.hashing import rank_hash
+from plm_data.text.printable import clip, printable, quote
 
 RULES: dict[str, Rule] = {f"{rules.name}.{rule.key}": rule for rules in RULE_SETS for rule in rules.rules}
 _LISTED, _CLOSEST = 10, 3

@@ -17,9 +17,9 @@ import polars as pl
 from plm_data.attributes.language import identify
 from plm_data.attributes.quality import STOP_WORDS
 from plm_data.attributes.repetition import DUPLICATE_N_GRAMS, TOP_N_GRAMS
-from plm_data.inspect.printable import clip, quote
 from plm_data.text.c4_lines import BARRED, LOREM_IPSUM
 from plm_data.text.characters import LIMIT, SENTENCE_END, classes
+from plm_data.text.printable import clip, quote
 from plm_data.text.sentences import sentences
 from plm_data.text.words import WORD
 

@@ -16,9 +16,9 @@ from plm_data.errors import PlmError
 from plm_data.inspect import tables
 from plm_data.inspect.duplicates import differences
 from plm_data.inspect.explain import RULES, figures
-from plm_data.inspect.printable import clip, excerpt, quote
 from plm_data.recipe import thresholds
 from plm_data.rules import Rule, rule_names
+from plm_data.text.printable import clip, excerpt, quote
 
 # Pairs of duplicates compared, of any number; and whose texts are held at a time.
 _PAIRS, _AT_A_TIME = 2000, 200
