@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from plm_data.inspect.printable import clip
+from plm_data.text.printable import clip
 
 Json = dict[str, Any]
 

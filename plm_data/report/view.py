@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from plm_data.inspect.printable import printable
 from plm_data.report.findings import findings
+from plm_data.text.printable import printable
 
 Json = dict[str, Any]
 

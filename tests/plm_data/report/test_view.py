@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plm_data.inspect.printable import printable
 from plm_data.report.findings import percent, short
 from plm_data.report.groups import MOST_SHOWN, groups
 from plm_data.report.view import chart_data, view, visible
+from plm_data.text.printable import printable
 
 
 @given(st.dictionaries(st.text("abcdef", min_size=1, max_size=4), st.integers(0, 10**12), max_size=60))
