@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from playwright.sync_api import expect
 
 from plm_data.build import Build
 from plm_data.recipe_file import load_recipe
@@ -161,16 +162,16 @@ def test_filters_change_what_is_drawn(facts: dict[str, Any], tmp_path: Path) -> 
         flow.scroll_into_view_if_needed()
         flow.locator("svg").wait_for()
         assert "worked-maths" in flow.inner_html()
-        page.get_by_label("worked-maths").uncheck()
+        page.get_by_role("checkbox", name="worked-maths").uncheck()
         assert "worked-maths" not in flow.inner_html() and "python-code" in flow.inner_html()
         phases = page.locator("[data-chart=phases]")
-        page.get_by_label("phase2").uncheck()
+        page.get_by_role("checkbox", name="phase2").uncheck()
         assert "phase2" not in phases.inner_html() and "phase1" in phases.inner_html()
         before = flow.inner_html()
-        page.get_by_label("documents", exact=True).check()
+        page.get_by_role("radio", name="documents").check()
         assert flow.inner_html() != before
         page.get_by_role("button", name="All").click()
-        page.wait_for_function("document.querySelector('[data-chart=flow]').innerHTML.includes('worked-maths')")
+        expect(flow).to_contain_text("worked-maths")
         assert "phase2" in phases.inner_html()
     assert found.said == []
 
