@@ -93,10 +93,11 @@ def _costs(rules: Sequence[Json]) -> str:
 
 
 def _sizes(duplicates: Json) -> str:
-    return (
-        f"{duplicates['exact']:,} exact and {duplicates['near']:,} near duplicates dropped; {duplicates['clusters']:,} "
-        f"clusters of near duplicates, the largest of {duplicates['largest_cluster']:,} documents."
-    )
+    dropped = f"{duplicates['exact']:,} exact and {duplicates['near']:,} near duplicates are dropped"
+    if not duplicates["clusters"]:
+        return f"{dropped}; there is no cluster of near duplicates."
+    largest = f"the largest of {duplicates['largest_cluster']:,} documents"
+    return f"{dropped}; clusters of near duplicates: {duplicates['clusters']:,}, {largest}."
 
 
 def _pair(rows: Sequence[Json], other: str, what: str) -> str:

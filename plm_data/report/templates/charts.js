@@ -155,15 +155,21 @@ const CHARTS = (() => {
     const groups = chosen(facts, state).filter((group) => rows.some((phase) => part(phase, group)));
     if (!rows.length || !groups.length) return empty(theme, "Nothing is selected, or no source is shown by itself.");
     const narrow = width < 560;
+    const totals = groups.map((group) => sum(rows, (phase) => (part(phase, group) ? part(phase, group).epochs : 0)));
+    const pixels = (width - (narrow ? 48 : 220)) / Math.max(...totals, 1e-9);
     const series = rows.map((phase, i) => ({
-      type: "bar", stack: "all", barWidth: 14, name: phase.name,
-      label: { show: i === rows.length - 1, position: "right", color: theme.ink, fontSize: 12, formatter: (at) => at.data.total.toFixed(2) },
-      data: groups.map((group) => {
-        const row = part(phase, group);
-        const total = sum(rows, (each) => (part(each, group) ? part(each, group).epochs : 0));
-        return { value: row ? row.epochs : 0, total, itemStyle: fill(group, { opacity: 0.45 + 0.55 * ((i + 1) / rows.length), borderColor: theme.back, borderWidth: 1 }) };
+      type: "bar", stack: "all", barWidth: 16, name: phase.name,
+      data: groups.map((group, row) => {
+        const value = part(phase, group) ? part(phase, group).epochs : 0;
+        const colour = mixed(theme.back, group.colour, 0.45 + 0.55 * ((i + 1) / rows.length));
+        return {
+          value, total: totals[row], itemStyle: { color: colour, decal: decal(group.pattern), borderColor: theme.back, borderWidth: 1 },
+          label: { show: value * pixels > 8 * phase.name.length, color: ink(colour), fontSize: 11, formatter: phase.name },
+        };
       }),
     }));
+    // Of no width: where a row ends, its total is written.
+    series.push({ type: "bar", stack: "all", silent: true, data: totals.map(() => 0), label: { show: true, position: "right", color: theme.ink, fontSize: 12, formatter: (at) => totals[at.dataIndex].toFixed(2) } });
     const say = (at) => [`${at.name}, ${at.seriesName}`, [["epochs in it", at.value.toFixed(3)], ["of the phases shown", at.data.total.toFixed(3)]]];
     const high = narrow ? 40 : 28;
     return {
@@ -223,12 +229,12 @@ const CHARTS = (() => {
       ? [`${nodes.get(at.data.source).label} → ${nodes.get(at.data.target).label}`, [[state.unit, count(at.value)], ["of all", percent(at.value / total)]]]
       : [nodes.get(at.name).label, [[state.unit, count(sums.get(at.name))], ["of all", percent(sums.get(at.name) / total)]]];
     return {
-      height: narrow ? 480 : Math.max(420, 30 * Math.max(ends.size > SHOWN_RULES ? SHOWN_RULES + 3 : ends.size, facts.groups.length)),
+      height: narrow ? 480 : Math.max(420, 34 * Math.max(ends.size > SHOWN_RULES ? SHOWN_RULES + 3 : ends.size, facts.groups.length)),
       option: base(theme, say, {
         series: [{
-          type: "sankey", left: 4, right: narrow ? 128 : 250, top: 8, bottom: 8, nodeGap: narrow ? 10 : 12, nodeWidth: 12, nodeAlign: "left", draggable: false,
+          type: "sankey", left: 4, right: narrow ? 128 : 300, top: 8, bottom: 8, nodeGap: narrow ? 10 : 17, nodeWidth: 12, nodeAlign: "left", draggable: false,
           emphasis: { focus: "adjacency" },
-          label: { color: theme.ink, fontSize: narrow ? 11 : 12, width: narrow ? 120 : 240, overflow: "truncate", formatter: (at) => `${nodes.get(at.name).label}  ${percent(sums.get(at.name) / total)}` },
+          label: { color: theme.ink, fontSize: narrow ? 11 : 12, width: narrow ? 120 : 288, overflow: "truncate", formatter: (at) => `${nodes.get(at.name).label}  ${percent(sums.get(at.name) / total)}` },
           data: [...nodes.values()].map((each) => ({ name: each.name, depth: each.depth, itemStyle: { color: each.colour, borderWidth: 0 } })),
           links: [...links.values()],
         }],

@@ -21,7 +21,9 @@
     const { edges, by_source: bySource, closed } = distribution;
     const groups = chosen(facts, state).filter((group) => bySource[group.name]);
     if (!groups.length) return empty(theme, "Nothing here of what is selected.");
-    const bins = edges.length - 1, narrow = width < 480, high = narrow ? 52 : 36;
+    const bins = edges.length - 1, narrow = width < 480;
+    // Few rows have room to be high.
+    const high = (narrow ? 18 : 0) + (groups.length <= 2 ? 62 : groups.length <= 6 ? 46 : 34);
     const beyond = (name, bin) => limits && (limits[name] || []).length === 1
       && (bound === "min" ? edges[bin + 1] <= limits[name][0] : edges[bin] >= limits[name][0]);
     const bars = [], marks = [], notes = [];
@@ -39,7 +41,7 @@
       const total = sum(documents, (n) => n);
       notes.push(!limits ? short(total) : mine.length === 1 ? `${bound} ${figure(mine[0])}: ${total ? percent(past / total) : "–"}` : mine.length ? `${mine.length} thresholds` : "off");
     });
-    const band = high * (narrow ? 0.58 : 0.84);
+    const band = high - (narrow ? 24 : 8);
     const drawBar = (params, api) => {
       const { group, most, out } = bars[params.dataIndex];
       const [x, y] = api.coord([api.value(0), api.value(1)]);
@@ -210,7 +212,7 @@
         legend: { left: 0, top: 0, itemWidth: 12, itemHeight: 12, textStyle: { color: theme.ink } },
         grid: { left: 44, right: 8, top: 44, bottom: 40 },
         xAxis: { type: "category", data: all.map(said), ...bare, name: "documents in a cluster", nameLocation: "middle", nameGap: 26, nameTextStyle: { color: theme.soft }, axisLabel: labels(theme) },
-        yAxis: { type: "log", min: 0.8, ...lines(theme), axisLabel: labels(theme, { formatter: (n) => (n < 1 ? "" : short(n)) }) },
+        yAxis: { type: "log", min: 0.1, ...lines(theme), axisLabel: labels(theme, { formatter: (n) => (n < 1 ? "" : short(n)) }) },
         series: [bar("near duplicates", near, theme.heat), bar("exact copies", exact, theme.neutral)],
       }),
     };
