@@ -164,7 +164,7 @@ def _attribute(row: Json) -> str:
     if row["kind"] == "number":
         if row["median"] is None:
             return f"No value.{missing}"
-        return f"From {row['min']:.4g} to {row['max']:.4g}, the median is {row['median']:.4g}.{missing}"
+        return f"From {row['min']:,.6g} to {row['max']:,.6g}, the median is {row['median']:,.6g}.{missing}"
     counts = {each["value"]: sum(sums["documents"] for sums in each["by_source"].values()) for each in row["values"]}
     top = [f"{_name(value)} {_of(counts[value], row['documents'])}" for value in counts]
     return f"{row['different']:,} values: {_listed(top)}.{missing}"

@@ -171,13 +171,13 @@ const CHARTS = (() => {
     // Of no width: where a row ends, its total is written.
     series.push({ type: "bar", stack: "all", silent: true, data: totals.map(() => 0), label: { show: true, position: "right", color: theme.ink, fontSize: 12, formatter: (at) => totals[at.dataIndex].toFixed(2) } });
     const say = (at) => [`${at.name}, ${at.seriesName}`, [["epochs in it", at.value.toFixed(3)], ["of the phases shown", at.data.total.toFixed(3)]]];
-    const high = narrow ? 40 : 28;
+    const high = narrow ? 44 : 28;
     return {
       height: 34 + high * groups.length,
       option: base(theme, say, {
         grid: { left: narrow ? 4 : 176, right: 44, top: narrow ? 12 : 4, bottom: 26 },
         xAxis: { type: "value", ...lines(theme), axisLabel: labels(theme) },
-        yAxis: names(theme, groups.map((group) => group.name), narrow, 164, narrow ? { padding: [0, 0, 9, 0] } : {}), series,
+        yAxis: names(theme, groups.map((group) => group.name), narrow, 164, narrow ? { padding: [0, 0, 12, 0] } : {}), series,
       }),
     };
   }
@@ -232,9 +232,9 @@ const CHARTS = (() => {
       height: narrow ? 480 : Math.max(420, 34 * Math.max(ends.size > SHOWN_RULES ? SHOWN_RULES + 3 : ends.size, facts.groups.length)),
       option: base(theme, say, {
         series: [{
-          type: "sankey", left: 4, right: narrow ? 128 : 300, top: 8, bottom: 8, nodeGap: narrow ? 10 : 17, nodeWidth: 12, nodeAlign: "left", draggable: false,
+          type: "sankey", left: 4, right: narrow ? 150 : 300, top: 8, bottom: 8, nodeGap: narrow ? 10 : 17, nodeWidth: 12, nodeAlign: "left", draggable: false,
           emphasis: { focus: "adjacency" },
-          label: { color: theme.ink, fontSize: narrow ? 11 : 12, width: narrow ? 120 : 288, overflow: "truncate", formatter: (at) => `${nodes.get(at.name).label}  ${percent(sums.get(at.name) / total)}` },
+          label: { color: theme.ink, fontSize: narrow ? 11 : 12, width: narrow ? 144 : 288, overflow: "truncate", formatter: (at) => `${nodes.get(at.name).label}  ${percent(sums.get(at.name) / total)}` },
           data: [...nodes.values()].map((each) => ({ name: each.name, depth: each.depth, itemStyle: { color: each.colour, borderWidth: 0 } })),
           links: [...links.values()],
         }],
@@ -256,14 +256,14 @@ const CHARTS = (() => {
       label: { show: label, position: "right", color: theme.ink, fontSize: 12, formatter: (at) => short(at.data.row.all) },
     });
     const say = (at) => [at.name, [[unit, count(at.data.row.all)], ["by this rule alone", count(at.data.row.alone)]]];
-    const high = narrow ? 38 : 24;
+    const high = narrow ? 40 : 24;
     return {
       height: 60 + high * rows.length,
       option: base(theme, say, {
         legend: { left: 0, top: 0, itemWidth: 12, itemHeight: 12, textStyle: { color: theme.ink }, data: ["by this rule alone", "by others too"] },
         grid: { left: narrow ? 4 : 250, right: 56, top: narrow ? 42 : 30, bottom: 26 },
         xAxis: { type: "value", ...lines(theme), splitNumber: narrow ? 3 : 6, axisLabel: labels(theme, { formatter: short }) },
-        yAxis: names(theme, rows.map((row) => row.name), narrow, 240, narrow ? { padding: [0, 0, 8, 0] } : {}),
+        yAxis: names(theme, rows.map((row) => row.name), narrow, 240, narrow ? { padding: [0, 0, 11, 0] } : {}),
         series: [bar("by this rule alone", (row) => row.alone, theme.bad, false), bar("by others too", (row) => row.all - row.alone, theme.neutral, true)],
       }),
     };

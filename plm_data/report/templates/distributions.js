@@ -4,15 +4,24 @@
 (() => {
   const { base, bare, chosen, clip, count, decal, empty, figure, fill, ink, labels, lines, mixed, names, percent, short, sum, PALETTE } = CHARTS;
 
-  // Bins between two labels of the axis: at least `least`, and on a linear axis such that the labels are round numbers.
-  function tickStep({ scale, edges }, least) {
-    if (scale !== "linear") return least;
-    const size = edges[Math.min(4, edges.length - 1)] - edges[Math.min(3, edges.length - 2)];
-    for (let step = least; step < 4 * least; step++) {
-      const [mantissa] = (step * size).toExponential(3).split("e");
-      if ([1, 2, 2.5, 5].includes(Number(mantissa))) return step;
+  // The edges that the axis names, at most about `most`: round numbers, as far as there are such.
+  function ticks({ scale, edges }, most) {
+    const all = edges.map((_, i) => i);
+    let found = [];
+    if (scale === "log") {
+      const digit = (x) => Number(x.toExponential(2).split("e")[0]);
+      for (const digits of [[1, 2, 5], [1]]) {
+        found = all.filter((i) => edges[i] === 0 || digits.includes(digit(edges[i])));
+        if (found.length <= most) break;
+      }
+    } else {
+      const least = (edges[edges.length - 1] - edges[0]) / most;
+      const unit = 10 ** Math.floor(Math.log10(least));
+      const step = [1, 2, 5, 10].map((times) => times * unit).find((size) => size >= least);
+      found = all.filter((i) => Math.abs(edges[i] / step - Math.round(edges[i] / step)) < 1e-6);
     }
-    return least;
+    const apart = Math.ceil((found.length > 1 ? found.length : edges.length) / most);
+    return (found.length > 1 ? found : all).filter((_, i) => i % apart === 0);
   }
 
   // A histogram a source, one above the other on one axis. Bins are drawn equally wide: the axis says where they end.
@@ -41,7 +50,7 @@
       const total = sum(documents, (n) => n);
       notes.push(!limits ? short(total) : mine.length === 1 ? `${bound} ${figure(mine[0])}: ${total ? percent(past / total) : "–"}` : mine.length ? `${mine.length} thresholds` : "off");
     });
-    const band = high - (narrow ? 24 : 8);
+    const band = high - (narrow ? 26 : 8);
     const drawBar = (params, api) => {
       const { group, most, out } = bars[params.dataIndex];
       const [x, y] = api.coord([api.value(0), api.value(1)]);
@@ -64,15 +73,15 @@
     };
     const longest = Math.max(...groups.map((group) => group.name.length));
     const left = narrow ? 4 : Math.min(130, 18 + 7 * longest), right = narrow ? 8 : limits ? 104 : 52;
-    const step = tickStep(distribution, Math.max(1, Math.ceil(bins / Math.max(3, Math.floor((width - left - right) / 46)))));
+const named = ticks(distribution, Math.max(3, Math.floor((width - left - right) / 48)));
     return {
       height: 30 + high * groups.length,
       option: base(theme, say, {
         grid: { left, right, top: 4, bottom: 24 },
-        xAxis: { type: "value", min: 0, max: bins, interval: step, splitLine: { show: false }, axisLine: { show: true, lineStyle: { color: theme.line } }, axisTick: { show: true, lineStyle: { color: theme.line } },
-          axisLabel: labels(theme, { fontSize: 11, hideOverlap: true, formatter: (i) => (Number.isInteger(i) && i <= bins ? short(edges[i]) : "") }) },
+        xAxis: { type: "value", min: 0, max: bins, splitLine: { show: false }, axisLine: { show: true, lineStyle: { color: theme.line } }, axisTick: { show: true, customValues: named, lineStyle: { color: theme.line } },
+          axisLabel: labels(theme, { fontSize: 11, hideOverlap: true, customValues: named, formatter: (i) => short(edges[i]) }) },
         yAxis: [
-          { ...names(theme, groups.map((group, i) => (narrow ? `${group.name}  ${notes[i]}` : group.name)), narrow, left - 8, narrow ? { padding: [0, 0, 14, 0] } : {}), splitLine: { show: true, lineStyle: { color: theme.grid } } },
+          { ...names(theme, groups.map((group, i) => (narrow ? `${group.name}  ${notes[i]}` : group.name)), narrow, left - 8, narrow ? { padding: [0, 0, high / 2 - 16, 0] } : {}), splitLine: { show: true, lineStyle: { color: theme.grid } } },
           { ...names(theme, notes, false, right - 8, { fontSize: 11 }), show: !narrow, position: "right" },
         ],
         series: [
@@ -112,7 +121,7 @@
       option: base(theme, say, {
         grid: { left: narrow ? 4 : 118, right: 12, top: narrow ? 14 : 4, bottom: 26 },
         xAxis: { type: "value", max: 1, ...lines(theme), axisLabel: labels(theme, { formatter: (x) => Math.round(100 * x) + "%" }) },
-        yAxis: names(theme, groups.map((group) => group.name), narrow, 110, narrow ? { padding: [0, 0, 11, 0] } : {}), series,
+        yAxis: names(theme, groups.map((group) => group.name), narrow, 110, narrow ? { padding: [0, 0, 13, 0] } : {}), series,
       }),
     };
   }
@@ -212,7 +221,7 @@
         legend: { left: 0, top: 0, itemWidth: 12, itemHeight: 12, textStyle: { color: theme.ink } },
         grid: { left: 44, right: 8, top: 44, bottom: 40 },
         xAxis: { type: "category", data: all.map(said), ...bare, name: "documents in a cluster", nameLocation: "middle", nameGap: 26, nameTextStyle: { color: theme.soft }, axisLabel: labels(theme) },
-        yAxis: { type: "log", min: 0.1, ...lines(theme), axisLabel: labels(theme, { formatter: (n) => (n < 1 ? "" : short(n)) }) },
+        yAxis: { type: "log", min: 0.1, startValue: 0.1, ...lines(theme), axisLabel: labels(theme, { formatter: (n) => (n < 1 ? "" : short(n)) }) },
         series: [bar("near duplicates", near, theme.heat), bar("exact copies", exact, theme.neutral)],
       }),
     };
