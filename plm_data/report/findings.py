@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from plm_data.report.measured import OTHER
 from plm_data.text.printable import clip
 
 Json = dict[str, Any]
@@ -113,7 +114,7 @@ def _languages(rows: Sequence[Json]) -> str:
     for row in rows:
         by_language[row["detected"]] = by_language.get(row["detected"], 0) + row["kept_documents"]
     total = sum(by_language.values())
-    ranked = sorted(by_language, key=lambda name: (-by_language[name], name))
+    ranked = sorted(by_language, key=lambda name: (name == OTHER, -by_language[name], name))
     return (
         "Detected in the kept documents: " + _listed([f"{_name(n)} {_of(by_language[n], total)}" for n in ranked]) + "."
     )

@@ -17,6 +17,8 @@ Json = dict[str, Any]
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 # Values of a category, and languages detected, that are shown by name.
 _MOST_VALUES = 15
+# No label of a language.
+OTHER = "other"
 _Key = tuple[str, str, str, str]
 
 
@@ -43,7 +45,7 @@ def length_facts(build: Build) -> Json:
 
 def language_facts(found: Survey) -> list[Json]:
     """Documents, tokens, words and bytes, of all and of the kept, by source group and its domain, the language that it
-    declares and the one that was detected; rare ones of a source together as ``N more``."""
+    declares and the one that was detected; rare ones together as ``OTHER``."""
     return [
         {"source": source, "domain": domain, "declared": declared, "detected": detected, **sums}
         for (source, domain, declared, detected), sums in sorted(_fewer(found.languages).items())
@@ -57,10 +59,9 @@ def _fewer(languages: dict[_Key, Counter[str]]) -> dict[_Key, Counter[str]]:
     ranked = sorted(by_language, key=lambda name: (-by_language[name], name))
     # What a source declares is always shown by its name.
     named = {*ranked[:_MOST_VALUES], *(key[2] for key in languages)}
-    rest = [name for name in ranked if name not in named]
     merged: dict[_Key, Counter[str]] = {}
     for (source, domain, declared, detected), sums in languages.items():
-        shown = detected if detected in named else f"{len(rest)} more"
+        shown = detected if detected in named else OTHER
         merged.setdefault((source, domain, declared, shown), Counter()).update(sums)
     return merged
 

@@ -37,11 +37,11 @@ def view(facts: Json) -> Json:
     """What the page's template and its charts read. Charts get the same rows as the tables beside them."""
     facts = visible(facts)
     groups = facts["groups"]
-    sources = _pooled(facts["sources"], groups)
+    pooled = _pooled(facts["sources"], groups)
     shown = {
         **facts,
-        "groups": sources,
-        "phases": [_phase(phase, groups, sources) for phase in facts["phases"]],
+        "groups": pooled,
+        "phases": [_phase(phase, groups, facts["sources"], pooled) for phase in facts["phases"]],
         "rules": [_rule(rule, groups) for rule in facts["rules"]],
         "lengths": {
             **facts["lengths"],
@@ -98,10 +98,12 @@ def _common(values: Iterable[str]) -> str:
     return different.pop() if len(different) == 1 else "various"
 
 
-def _phase(phase: Json, groups: dict[str, str], shown: Sequence[Json]) -> Json:
+def _phase(phase: Json, groups: dict[str, str], sources: Sequence[Json], shown: Sequence[Json]) -> Json:
     pooled: dict[str, Json] = {}
+    # In the order of the sources, so that each stands below its own.
     domains: dict[str, int] = {}
-    for name, source in phase["sources"].items():
+    for name in (source["name"] for source in sources if source["name"] in phase["sources"]):
+        source = phase["sources"][name]
         row = pooled.setdefault(
             groups[name], {**dict.fromkeys(_PHASE_SUMS, 0), "weight": 0, "epochs": [], "so_far": []}
         )
@@ -116,12 +118,11 @@ def _phase(phase: Json, groups: dict[str, str], shown: Sequence[Json]) -> Json:
         row["epochs"] = row["epochs"][0] if len(row["epochs"]) == 1 else None
         row["epochs_so_far"] = row.pop("so_far")[0] if len(row["so_far"]) == 1 else None
     order = [group["name"] for group in shown if group["name"] in pooled]
-    by_size = sorted(domains, key=lambda name: (-domains[name], name))
     return {
         **phase,
         "shown_tokens": phase["tokens"] if phase["built"] else phase["planned_tokens"],
         "groups": [{"name": name, **pooled[name], "shown_tokens": _size(phase, pooled[name])} for name in order],
-        "domains": [{"name": name, "shown_tokens": domains[name]} for name in by_size],
+        "domains": [{"name": name, "shown_tokens": tokens} for name, tokens in domains.items()],
     }
 
 

@@ -215,7 +215,7 @@ const CHARTS = (() => {
       node("stage " + stage, stage, theme.bad, 1);
       link(from, "stage " + stage, value, colours.get(row.source));
       if (!narrow) {
-        const rest = `other of ${stage}`, end = shown.has(row.reason) ? row.reason : rest;
+        const rest = `others of ${stage}`, end = shown.has(row.reason) ? row.reason : rest;
         node("end " + end, end, theme.bad, 2);
         link("stage " + stage, "end " + end, value, theme.bad);
       }
@@ -232,9 +232,9 @@ const CHARTS = (() => {
       height: narrow ? 480 : Math.max(420, 34 * Math.max(ends.size > SHOWN_RULES ? SHOWN_RULES + 3 : ends.size, facts.groups.length)),
       option: base(theme, say, {
         series: [{
-          type: "sankey", left: 4, right: narrow ? 150 : 300, top: 8, bottom: 8, nodeGap: narrow ? 10 : 17, nodeWidth: 12, nodeAlign: "left", draggable: false,
+          type: "sankey", left: 4, right: narrow ? 150 : 322, top: 8, bottom: 8, nodeGap: narrow ? 10 : 17, nodeWidth: 12, nodeAlign: "left", draggable: false,
           emphasis: { focus: "adjacency" },
-          label: { color: theme.ink, fontSize: narrow ? 11 : 12, width: narrow ? 144 : 288, overflow: "truncate", formatter: (at) => `${nodes.get(at.name).label}  ${percent(sums.get(at.name) / total)}` },
+          label: { color: theme.ink, fontSize: narrow ? 11 : 12, width: narrow ? 144 : 310, overflow: "truncate", formatter: (at) => `${nodes.get(at.name).label}  ${percent(sums.get(at.name) / total)}` },
           data: [...nodes.values()].map((each) => ({ name: each.name, depth: each.depth, itemStyle: { color: each.colour, borderWidth: 0 } })),
           links: [...links.values()],
         }],
@@ -261,9 +261,9 @@ const CHARTS = (() => {
       height: 60 + high * rows.length,
       option: base(theme, say, {
         legend: { left: 0, top: 0, itemWidth: 12, itemHeight: 12, textStyle: { color: theme.ink }, data: ["by this rule alone", "by others too"] },
-        grid: { left: narrow ? 4 : 250, right: 56, top: narrow ? 42 : 30, bottom: 26 },
+        grid: { left: narrow ? 4 : 270, right: 56, top: narrow ? 42 : 30, bottom: 26 },
         xAxis: { type: "value", ...lines(theme), splitNumber: narrow ? 3 : 6, axisLabel: labels(theme, { formatter: short }) },
-        yAxis: names(theme, rows.map((row) => row.name), narrow, 240, narrow ? { padding: [0, 0, 11, 0] } : {}),
+        yAxis: names(theme, rows.map((row) => row.name), narrow, 262, narrow ? { padding: [0, 0, 11, 0] } : {}),
         series: [bar("by this rule alone", (row) => row.alone, theme.bad, false), bar("by others too", (row) => row.all - row.alone, theme.neutral, true)],
       }),
     };

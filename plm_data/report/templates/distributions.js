@@ -48,7 +48,7 @@
       const mine = (limits && limits[group.name]) || [];
       for (const limit of mine) marks.push({ value: [edges.indexOf(limit), row], limit });
       const total = sum(documents, (n) => n);
-      notes.push(!limits ? short(total) : mine.length === 1 ? `${bound} ${figure(mine[0])}: ${total ? percent(past / total) : "–"}` : mine.length ? `${mine.length} thresholds` : "off");
+      notes.push(!limits ? short(total) : mine.length === 1 ? `${bound} ${mine[0] < 10000 ? figure(mine[0]) : short(mine[0])}: ${total ? percent(past / total) : "–"}` : mine.length ? `${mine.length} thresholds` : "off");
     });
     const band = high - (narrow ? 26 : 8);
     const drawBar = (params, api) => {
@@ -166,7 +166,7 @@ const named = ticks(distribution, Math.max(3, Math.floor((width - left - right) 
     `${row.source} lost to ${row.winner_source}`, [["exact", count(row.exact)], ["near", count(row.near)], ["tokens", count(row.tokens)]],
   ]);
 
-  const SHOWN_LANGUAGES = 10;
+  const SHOWN_LANGUAGES = 10, OTHER = "other";
 
   function languages(facts, state, width, theme) {
     const found = facts.languages.filter((row) => state.groups.has(row.source));
@@ -175,10 +175,9 @@ const named = ticks(distribution, Math.max(3, Math.floor((width - left - right) 
     const unit = state.unit;
     const totals = new Map();
     for (const row of found) totals.set(row.detected, (totals.get(row.detected) || 0) + row[unit]);
-    const ranked = [...totals].sort((a, b) => b[1] - a[1]).map(([name]) => name);
-    const most = width < 480 ? 5 : SHOWN_LANGUAGES;
-    const across = ranked.slice(0, most);
-    if (ranked.length > most) across.push(`${ranked.length - most} more`);
+    const ranked = [...totals].filter(([name]) => name !== OTHER).sort((a, b) => b[1] - a[1]).map(([name]) => name);
+    const across = ranked.slice(0, width < 480 ? 4 : SHOWN_LANGUAGES);
+    if (totals.size > across.length) across.push(OTHER);
     const column = (name) => (across.includes(name) ? across.indexOf(name) : across.length - 1);
     const cells = new Map();
     groups.forEach((group, y) => {

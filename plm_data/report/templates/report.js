@@ -52,6 +52,8 @@
       if (drawn.has(target) && target.clientWidth && target.dataset.width !== String(target.clientWidth)) draw(target);
     }
   });
+  // The first ones at once, the others when they are near.
+  for (const box of boxes) if (box.clientWidth && box.getBoundingClientRect().top < innerHeight) draw(box);
   for (const box of boxes) {
     seen.observe(box);
     resized.observe(box);
