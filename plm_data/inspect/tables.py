@@ -25,7 +25,7 @@ from plm_data.text.hashing import partition_of
 
 _NO_GUARDRAILS = Guardrails(max_source_loss=1.0, max_cluster=2**62, max_quarantined=1.0)
 # Columns of the attributes that are as large as a text.
-_NOT_MEASURES = ("tokens", "c4_text", "signature")
+NOT_MEASURES = ("tokens", "c4_text", "signature")
 
 
 class Built(Build):
@@ -99,7 +99,7 @@ def measures(build: Build, source: str, ids: Sequence[str]) -> dict[str, dict[st
     """All measures of some documents of a source: id → column → value."""
     found: dict[str, dict[str, Any]] = {identity: {} for identity in ids}
     for output in build.attributes[source].values():
-        names = [name for name in pl.read_parquet_schema(output.parts()[0]) if name not in _NOT_MEASURES]
+        names = [name for name in pl.read_parquet_schema(output.parts()[0]) if name not in NOT_MEASURES]
         rows = pl.scan_parquet(output.parts(), glob=False).select(names).filter(pl.col("id").is_in(list(ids))).collect()
         for row in rows.iter_rows(named=True):
             found[row["id"]].update(row)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from plm_data.errors import PlmError
-from plm_data.report.licences import roll_up
 
 Json = dict[str, Any]
 Figures = dict[str, float | None]
@@ -183,10 +182,7 @@ def _read(facts: Json) -> _Side:
             for name, rule in rules.items()
         },
         duplicates={name: {"count": _number(facts["duplicates"][key])} for key, name in _DUPLICATES.items()},
-        licences={
-            row["class"]: {"documents": row["documents"], "tokens": row["tokens"]}
-            for row in roll_up([(row["license"], row["documents"], row["tokens"]) for row in facts["licenses"]])
-        },
+        licences={row["class"]: {"documents": row["documents"], "tokens": row["tokens"]} for row in facts["licences"]},
         refused=_summed(
             (f"{row['source']}: {row['rule']}", {"documents": _number(row["documents"])}) for row in facts["rejected"]
         ),
@@ -203,11 +199,9 @@ def _settings(facts: Json) -> Iterable[tuple[str, str]]:
         for key in _SOURCE_SETTINGS:
             yield f"{source['name']}: {key}", str(source[key])
     for rule in facts["rules"]:
-        limits = {source: hit["threshold"] for source, hit in rule["by_source"].items()}
-        if "thresholds" in rule:  # of all sources, and not of those alone in which the rule fired
-            limits = {source["name"]: rule["thresholds"].get(source["name"]) for source in facts["sources"]}
-        for source, limit in limits.items():
-            yield f"{source}: {rule['rule']}", "off" if limit is None else f"{limit:,.10g}"
+        for source in facts["sources"]:
+            limit = rule["thresholds"].get(source["name"])
+            yield f"{source['name']}: {rule['rule']}", "off" if limit is None else f"{limit:,.10g}"
 
 
 def _mixed(phase: Json, found: Json) -> Figures:

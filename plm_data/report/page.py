@@ -1,20 +1,33 @@
-"""The report as one HTML file: no script, no request to anywhere, and corpus text only ever as escaped text."""
+"""The report as one HTML file that asks nothing of anywhere.
+
+Corpus text reaches it in two ways, each escaped in one place: as text through Jinja's HTML escaping, and as JSON in a
+block that is no script. The page's policy lets only the two scripts of this package run, known by their hashes.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import os
 from collections.abc import Callable
+from functools import lru_cache
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from plm_data.build import Build
 from plm_data.report.facts import gather
+from plm_data.report.findings import percent, short
+from plm_data.report.view import chart_data, view
 from plm_data.store import temporary_name, write_json
 
-# Okabe and Ito's palette: eight colours that people with colour-blindness can tell apart.
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#8c8c8c")
+_SCRIPTS = ("vendor/echarts.min.js", *(f"templates/{name}.js" for name in ("charts", "distributions", "report")))
+# As JSON allows them: what could end the block, begin a comment, or be a line break to a script.
+_ESCAPED = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
 
 def write_report(build: Build) -> tuple[Path, dict[str, Any]]:
@@ -30,36 +43,38 @@ def write_report(build: Build) -> tuple[Path, dict[str, Any]]:
 
 
 def render(facts: dict[str, Any]) -> str:
-    """The page. Every value passes through Jinja's HTML escaping; nothing is marked safe."""
+    """The page. Only the package's own scripts and the escaped JSON are marked safe."""
     environment = Environment(
         loader=PackageLoader("plm_data.report"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     filters: dict[str, Callable[..., str]] = {
         "count": lambda n: f"{n:,}",
-        "percent": lambda x: f"{100 * x:.1f}%",
+        "percent": percent,
         "short": short,
-        "ink": ink,
+        "signed": lambda n: f"{n:+,}".replace("-", "−"),
+        "figure": lambda x: f"{x:,.6g}",
+        "script_hash": script_hash,
     }
     environment.filters.update(filters)
-    colours = {source["name"]: PALETTE[i % len(PALETTE)] for i, source in enumerate(facts["sources"])}
-    domains: dict[str, str] = {}
-    for source in facts["sources"]:
-        domains.setdefault(source["domain"], PALETTE[len(domains) % len(PALETTE)])
-    return environment.get_template("report.html").render(**facts, colours=colours, domain_colours=domains)
+    shown = view(facts)
+    return environment.get_template("report.html").render(
+        **shown, scripts=_scripts(), data=json_block(chart_data(shown))
+    )
 
 
-def ink(colour: str) -> str:
-    """Black or white, whichever has more contrast on a ``#rrggbb`` colour (WCAG relative luminance)."""
-    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return "#000000" if (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) else "#ffffff"
+def json_block(value: Any) -> Markup:
+    """JSON that can stand in a script element of type ``application/json``, whatever text it holds."""
+    plain = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return Markup(plain.translate(_ESCAPED))
 
 
-def short(n: float) -> str:
-    """A number in at most four figures: 1.04M, 20.0M, 812."""
-    for limit, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):
-        if abs(n) >= limit:
-            return f"{n / limit:.3g}{suffix}"
-    return f"{n:.3g}"
+def script_hash(script: str) -> str:
+    """sha256 of an inlined script in base64, as a Content-Security-Policy names it."""
+    return base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+
+
+@lru_cache(maxsize=1)
+def _scripts() -> tuple[Markup, ...]:
+    files = resources.files("plm_data.report")
+    return tuple(Markup(files.joinpath(name).read_text(encoding="utf-8")) for name in _SCRIPTS)
