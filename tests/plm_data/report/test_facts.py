@@ -186,7 +186,11 @@ def test_every_steps_rows_are_conserved_and_chained(facts: dict[str, Any]) -> No
             assert rows[step, source].read == rows["normalise", source].kept
         assert rows["decide", source].read == rows["collect", source].read
         assert rows["decide", source].kept <= rows["normalise", source].kept
-    assert sum(counts.kept for (step, _), counts in rows.items() if step == "decide") == rows["select", "phase1"].read
+        # What is not held out is ranked, and the phases choose among that.
+        assert rows["rank", source].read == rows["decide", source].kept
+    mixed = facts["phases"][0]["sources"]
+    assert sum(rows["rank", source].kept for source in mixed) == rows["select", "phase1"].read
+    assert rows["place", "phase1"].kept == rows["shards", "phase1"].read == facts["phases"][0]["documents"]
 
 
 def test_the_same_build_gives_the_same_bytes(facts: dict[str, Any], small_build: Build, tmp_path: Path) -> None:
