@@ -109,8 +109,9 @@ def relative(pair: Json) -> str:
 
 
 def points(pair: Json) -> str:
-    """A change of a share in percentage points."""
-    return f"{100 * pair['change']:+.1f} pp".replace("-", "−") if pair["change"] else ""
+    """A change of a share in percentage points, or nothing where it rounds to none."""
+    change = round(100 * pair["change"], 1)
+    return f"{change:+.1f} pp".replace("-", "−") if change else ""
 
 
 def _pair(a: float | None, b: float | None) -> Json:
@@ -127,8 +128,8 @@ def _rows(
         nothing: Figures = dict.fromkeys(columns, 0)
         figures = {key: _pair(a.get(name, nothing)[key], b.get(name, nothing)[key]) for key in columns}
         status = BOTH if name in a and name in b else NEW if name in a else GONE
-        # What is built on one side alone has moved, though nobody can say how far.
-        moved = status != BOTH or any(pair["a"] != pair["b"] for pair in figures.values())
+        # What is built on one side alone has moved, though nobody can say how far; a share moves with others' figures.
+        moved = status != BOTH or any(pair["a"] != pair["b"] for key, pair in figures.items() if key != "share")
         changes = [figures[key]["change"] for key in measures]
         size = next((abs(change) for change in changes if change is not None), 0)
         rows.append({"name": name, "status": status, **figures, "moved": moved, "size": size})

@@ -18,7 +18,6 @@ from typing import Any
 from license_expression import (
     AND,
     OR,
-    ExpressionError,
     LicenseSymbol,
     LicenseWithExceptionSymbol,
     Licensing,
@@ -158,7 +157,8 @@ def _parse(plain: str) -> Any:
         plain = f"cc-{by}-{version}" if by else {"zero": "cc0-", "mark": "cc-pdm-"}[dedication] + dedication_version
     try:
         return _licensing().parse(_NAMES.get(plain, plain))
-    except (ExpressionError, RecursionError):
+    except Exception:
+        # The parser has errors of its own for most of what is no expression, and Python's for the rest ("()").
         return None
 
 

@@ -38,6 +38,8 @@ LIMITS = (
     "was run.",
     "The texts were not compared with evaluation sets, so they may hold questions and answers of benchmarks.",
 )
+# Of readers that share a section of the recipe with others, what they read.
+_ABOUT = {"python-docs": "Docstrings of the running Python's standard library and installed packages"}
 
 
 @dataclass(frozen=True)
@@ -199,7 +201,8 @@ def _about(spec: SourceSpec) -> str:
     """A line on where a source's documents come from; never a path of the machine that read them."""
     if isinstance(spec, HuggingFaceSource) and spec.revision:
         return f"Rows of the Hugging Face dataset {spec.path}, revision {spec.revision}"
-    return (type(spec).__doc__ or "").strip().splitlines()[0].rstrip(".")
+    described = (type(spec).__doc__ or "").strip().splitlines()[0].rstrip(".")
+    return _ABOUT.get(getattr(spec, "reader", ""), described)
 
 
 def _licences(paths: list[Path]) -> list[tuple[str, int, int]]:

@@ -130,6 +130,10 @@ def test_phases_are_compared_source_by_source(facts: tuple[Facts, Facts]) -> Non
     assert (rows["python-docs"]["status"], rows["python-docs"]["planned"]["change"]) == ("gone", -old["planned_tokens"])
     assert rows["python-docs"]["share"]["b"] == old["tokens"] / b["phases"][0]["tokens"]
     assert rows["python-code"]["status"] == "both" and not rows["python-code"]["moved"]
+    # A share that moves because another source's tokens did is no movement of its own.
+    phase["tokens"] += 1000
+    share = by_name(compare(a, b)["phases"][0]["sources"])["python-code"]
+    assert share["share"]["change"] < 0 and not share["moved"]
     assert found["moved"] and found["sources"][0]["name"] == "python-docs"
 
 

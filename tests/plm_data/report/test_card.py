@@ -116,6 +116,9 @@ def test_the_text_says_what_the_facts_are(folder: Path, facts: PhaseCard) -> Non
     ]
     assert "Near duplicates stay in worked-maths." in text
     assert text.count("a program made these texts") == 1
+    assert (
+        "python-code: Files of the running Python" in text and "python-docs: Docstrings of the running Python" in text
+    )
     assert facts.key in text and f"seed {facts.seed}" in text and "plm build small --phase phase1" in text
     assert "No step looked for personal data and none was masked" in text
 

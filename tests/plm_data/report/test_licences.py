@@ -84,6 +84,7 @@ def test_expressions(stated: str, kind: str) -> None:
         (" \n", "unknown"),
         ("MIT OR", "unknown"),
         ("(MIT", "unknown"),
+        ("()", "unknown"),
     ],
 )
 def test_spellings_are_recognised_whole_or_not_at_all(stated: str, kind: str) -> None:
