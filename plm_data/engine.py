@@ -146,7 +146,7 @@ def _execute(work: list[tuple[Step, int, str]], workers: int) -> None:
     for variable in ("POLARS_MAX_THREADS", "RAYON_NUM_THREADS"):
         os.environ.setdefault(variable, threads)
     # The server from which workers are forked starts once, so it imports what any stage will need.
-    modules = sorted(name for name in sys.modules if name.split(".")[0] == __name__.split(".")[0])
+    modules = [*sorted(name for name in sys.modules if name.split(".")[0] == __name__.split(".")[0]), "plm_data.warm"]
     multiprocess.get_context("forkserver").set_forkserver_preload(modules)
     # Our own markers, kept with the outputs, say what is done: datatrove's ignore a step's parameters.
     logs = tempfile.mkdtemp(prefix="plm-executor-")

@@ -22,11 +22,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 
-from plm_data.attributes.tokens import END_OF_TEXT, load_tokenizer
+from plm_data.attributes.tokens import END_OF_TEXT, load_tokenizer, token_lists
 from plm_data.engine import Step
 from plm_data.errors import StoreError
 from plm_data.mix.select import read_placed
 from plm_data.recipe import ContextStage, ShardSpec
+from plm_data.rows import gather_rows
 from plm_data.shuffle import gather_batches, scatter, scatter_file, scatter_files
 from plm_data.store import Counts, Output, file_sha256, write_json
 from plm_data.tables import ZSTD_LEVEL, temporary_name
@@ -84,7 +85,7 @@ class Fetch(Step):
     def run(self, partition: int, out: Path) -> Counts:
         rows = read_placed(self.placed, partition, self.pieces)
         fetched = 0
-        with scatter(scatter_file(out, partition, "fetched"), _FETCHED, self.shards, "lz4") as to:
+        with scatter(scatter_file(out, partition, "fetched"), _FETCHED, self.shards) as to:
             for (source,), mine in rows.sort("source").group_by("source", maintain_order=True):
                 for table, found in self._fetched(str(source), partition, mine):
                     to.add(table, found["position"].to_numpy() // self.rows_per_shard, found["row"].to_numpy())
@@ -113,7 +114,7 @@ class Fetch(Step):
                 text = texts["text"]
                 if source in self.edited:
                     text = pc.coalesce(files[2].read_row_group(group, columns=["c4_text"])["c4_text"], text)
-                tokens = files[1].read_row_group(group, columns=["tokens"])["tokens"]
+                tokens = token_lists(files[1].read_row_group(group, columns=["tokens"])["tokens"])
                 columns = {"id": ids, "text": text, "license": texts["license"], "tokens": tokens}
                 table = pa.table({**columns, "source": pa.repeat(source, len(ids))})
                 yield self._laid_out(table, found)
@@ -191,17 +192,18 @@ class WriteShards(Step):
         if self.fetched is None:
             raise StoreError(f"the rows of {self.phase} are not fetched. This is a defect; please report it.")
         files = scatter_files(self.fetched.path, "fetched")
-        rows = pa.Table.from_batches(gather_batches(files, partition, self.partitions), _FETCHED)
-        positions = rows["position"].to_numpy()
+        batches = [pa.Table.from_batches([each]) for each in gather_batches(files, partition, self.partitions)]
+        positions = np.concatenate([each["position"].to_numpy() for each in batches])
         order = np.argsort(positions)
         first = partition * self.sizes.rows_per_shard
         if not np.array_equal(positions[order], np.arange(first, first + len(order))):
             raise StoreError(f"shard {partition} of {self.phase} lacks rows. This is a defect; please report it.")
+        rows = gather_rows(batches, [np.arange(each.num_rows) for each in batches], order)
         path = shard_file(out, partition)
         temporary = temporary_name(path)
         with shard_writer(temporary) as writer:
-            for start in range(0, len(order), self.sizes.rows_per_group):
-                group = rows.take(pa.array(order[start : start + self.sizes.rows_per_group]))
+            for start in range(0, rows.num_rows, self.sizes.rows_per_group):
+                group = rows.slice(start, self.sizes.rows_per_group)
                 writer.write_table(self._named(group), row_group_size=group.num_rows)
         os.replace(temporary, path)
         write_json(_count_file(out, partition), _counted(path))

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from plm_data.rows import gather_rows
 from plm_data.store import temporary_name
 
 # Of the rows that are meant, and of all that are held with them, until a round is written.
@@ -48,13 +49,10 @@ class Scatter:
         """Write what is pending as one round."""
         if not self._pending:
             return
-        table = pa.concat_tables(rows for rows, _, _ in self._pending)
-        starts = np.cumsum([0, *(rows.num_rows for rows, _, _ in self._pending)])
-        numbers = np.concatenate([rows + start for (_, rows, _), start in zip(self._pending, starts, strict=False)])
         buckets = np.concatenate([each for _, _, each in self._pending])
         order = np.argsort(buckets, kind="stable")
         bounds = np.searchsorted(buckets[order], np.arange(self._buckets + 1))
-        table = table.take(pa.array(numbers[order])).combine_chunks()
+        table = gather_rows([rows for rows, _, _ in self._pending], [rows for _, rows, _ in self._pending], order)
         for bucket in range(self._buckets):
             rows = table.slice(bounds[bucket], bounds[bucket + 1] - bounds[bucket])
             batches = rows.to_batches() or [pa.RecordBatch.from_pylist([], schema=table.schema)]

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from plm_data.attributes.measure import Measure
@@ -143,7 +144,10 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
 @dataclass(frozen=True)
 class Tokenise(Measure):
-    """Each document's token ids (int32), the end-of-text token last, and their number.
+    """Each document's token ids, the end-of-text token last, and their number.
+
+    The ids are little-endian int32 in a binary column (``token_lists``), which Parquet reads many times faster than
+    lists.
 
     ``edit_lines``: of its text as C4's line rules edit it (``terminal``: with their terminal punctuation rule).
     """
@@ -158,11 +162,22 @@ class Tokenise(Measure):
             texts = c4(*utf8(texts), self.terminal)["c4_text"].fill_null(texts)
         tokenizer = load_tokenizer(self.tokenizer.path)
         end = tokenizer.token_to_id(END_OF_TEXT)
-        frames = [pl.DataFrame(schema={"tokens": pl.List(pl.Int32)})]
+        counts, tokens = list[int](), list[bytes]()
         # An encoding takes some hundred bytes a token until its ids are taken out of it.
         for start, length in runs(texts, _ENCODED_BYTES):
-            encodings = tokenizer.encode_batch_fast(texts.slice(start, length).to_list())
-            ids = [[*encoding.ids, end] for encoding in encodings]
-            frames.append(pl.DataFrame({"tokens": ids}, schema={"tokens": pl.List(pl.Int32)}))
-        tokens = pl.concat(frames)
-        return tokens.select(token_count=pl.col("tokens").list.len().cast(pl.Int64), tokens="tokens")
+            for encoding in tokenizer.encode_batch_fast(texts.slice(start, length).to_list()):
+                ids = np.array([*encoding.ids, end], dtype="<i4")
+                counts.append(len(ids))
+                tokens.append(ids.tobytes())
+        return pl.DataFrame(
+            {"token_count": counts, "tokens": tokens}, schema={"token_count": pl.Int64, "tokens": pl.Binary}
+        )
+
+
+def token_lists(column: pa.ChunkedArray) -> pa.Array:
+    """The ``tokens`` of ``Tokenise`` as lists of int32, without a copy of the ids."""
+    column = column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
+    _, offsets, data = column.buffers()
+    bounds = np.frombuffer(offsets, dtype=np.int32)[column.offset : column.offset + len(column) + 1] // 4
+    values = pa.Array.from_buffers(pa.int32(), int(bounds[-1]), [None, data])
+    return pa.ListArray.from_arrays(pa.array(bounds), values)

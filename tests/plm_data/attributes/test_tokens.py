@@ -7,14 +7,22 @@ import json
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from plm_data.attributes.tokens import SPECIAL_TOKENS, TrainTokenizer, load_tokenizer, save_tokenizer, train_bpe
+from plm_data.attributes.tokens import (
+    SPECIAL_TOKENS,
+    TrainTokenizer,
+    load_tokenizer,
+    save_tokenizer,
+    token_lists,
+    train_bpe,
+)
 from plm_data.build import Build
 from plm_data.recipe import TokenizerSpec
 from plm_data.store import Counts, Output
@@ -76,10 +84,15 @@ def test_every_document_has_its_tokens_with_the_end_token_last(small_build: Buil
         tokens = pl.read_parquet(outputs["tokens"].parts())
         documents = pl.read_parquet(small_build.documents[source].parts())
         assert tokens["id"].to_list() == documents["id"].to_list()
-        assert (tokens["tokens"].list.last() == 697).all()
-        assert (tokens["tokens"].list.len() == tokens["token_count"]).all()
+        column = pa.chunked_array(pc.cast(tokens["tokens"].to_arrow(), pa.binary()))
+        lists = pl.Series(token_lists(column))
+        assert (lists.list.last() == 697).all()
+        assert (lists.list.len() == tokens["token_count"]).all()
         tokenizer = load_tokenizer(small_build.tokenizer.path)
-        assert tokenizer.decode(np.array(tokens["tokens"][0])[:-1].tolist()) == documents["text"][0]
+        for row in range(0, len(lists), 7):
+            assert tokenizer.decode(lists[row].to_list()[:-1]) == documents["text"][row]
+        # A slice counts from its own first row.
+        assert pl.Series(token_lists(column.slice(3, 5))).to_list() == lists[3:8].to_list()
 
 
 @settings(max_examples=40)
