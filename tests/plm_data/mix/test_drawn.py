@@ -53,7 +53,7 @@ def test_any_plan_is_met_whatever_the_layout(
             copies = set(rows.select("id", "epoch").rows())
             assert len(copies) == rows.height and not copies & seen
             seen |= copies
-        out = set(laid.rows(phases, "held-out")["id"])
+        out = set(laid.rows(phases, "held-out", 2.0)["id"])
         assert not out & {identity for identity, _ in seen}
         kept = sum(len(sizes) for sizes in documents.values())
         assert len(out) + sum(axis.documents for axis in laid.ranked.values()) == kept
