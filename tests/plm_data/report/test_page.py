@@ -132,8 +132,10 @@ def test_hostile_text_stays_text(facts: dict[str, Any]) -> None:
 
 
 @needs_chromium
-@pytest.mark.parametrize("which", ["as built", "hostile", "many"])
-@pytest.mark.parametrize("width, scheme", [(1440, "light"), (390, "dark")])
+@pytest.mark.parametrize(
+    "which, width, scheme",
+    [("as built", 1440, "light"), ("hostile", 390, "dark"), ("many", 1440, "dark"), ("many", 390, "light")],
+)
 def test_chromium_draws_every_chart_quietly(
     facts: dict[str, Any], tmp_path: Path, which: str, width: int, scheme: str
 ) -> None:
