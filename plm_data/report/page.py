@@ -52,7 +52,7 @@ def render(facts: dict[str, Any]) -> str:
         "count": lambda n: f"{n:,}",
         "percent": percent,
         "short": short,
-        "signed": lambda n: f"{n:+,}".replace("-", "−"),
+        "signed": lambda n: f"{n:+,}".replace("-", "−") if n else "±0",
         "figure": lambda x: f"{x:,.6g}",
         "script_hash": script_hash,
     }

@@ -123,7 +123,7 @@ const CHARTS = (() => {
     }
     const said = new Map(rows.map((phase) => {
       const apart = phase.tokens - phase.planned_tokens;
-      const beside = phase.built ? `${count(phase.tokens)} tokens\n${apart < 0 ? "−" : "+"}${count(Math.abs(apart))} beside the plan` : `${count(phase.planned_tokens)} planned\nnot built`;
+      const beside = phase.built ? `${count(phase.tokens)} tokens\n${apart ? `${apart < 0 ? "−" : "+"}${count(Math.abs(apart))} beside the plan` : "as planned"}` : `${count(phase.planned_tokens)} planned\nnot built`;
       return [phase.name, `{name|${phase.name}} {soft|${phase.segment}}\n{soft|${beside}}`];
     }));
     const rich = { name: { fontWeight: "bold", fontSize: 14, color: theme.ink }, soft: { color: theme.soft, fontSize: 12, lineHeight: 16 } };
