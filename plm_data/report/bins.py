@@ -78,7 +78,8 @@ def make_bins(extent: Extent | None, marks: Iterable[float] = (), closed: Litera
 
 
 def _linear_edges(low: float, high: float) -> list[float]:
-    if high <= low:
+    # Values that no edge of twelve figures can tell apart, or that no division survives, are one value.
+    if high - low <= max(1e-11 * max(abs(low), abs(high)), 1e-290):
         high = low + 1
     unit = 10.0 ** math.floor(math.log10((high - low) / MOST_BINS))
     step = next(

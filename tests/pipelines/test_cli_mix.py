@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -69,10 +70,15 @@ def test_trace_tells_a_rows_story(small_build: Build, small_recipe: Path) -> Non
 
 
 @pytest.fixture(scope="module")
-def viewed(small_build: Build) -> Build:
-    """The finished build, with its report and cards."""
-    write_views(small_build)
-    return small_build
+def viewed(small_build: Build, tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """A copy of the finished build, with its report and cards."""
+    home = tmp_path_factory.mktemp("viewed") / "home"
+    shutil.copytree(small_build.home, home, symlinks=True)
+    build = Build(small_build.recipe, home, workers=1)
+    for phase in build.recipe.phases:
+        build.shards(phase)
+    write_views(build)
+    return build
 
 
 def test_a_phase_has_its_card_and_metadata_beside_its_shards(viewed: Build) -> None:
