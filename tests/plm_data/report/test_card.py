@@ -125,7 +125,7 @@ def test_the_text_says_what_the_facts_are(folder: Path, facts: PhaseCard) -> Non
 
 def test_two_runs_write_the_same_bytes_and_nothing_else(small_build: Build, folder: Path, tmp_path: Path) -> None:
     again = tmp_path / "phase1"
-    shutil.copytree(small_build.folder / "phase1", again)
+    shutil.copytree(small_build.shards("phase1").path, again)
     before = {path.name for path in again.iterdir()}
     write_card(small_build, "phase1", again)
     assert {path.name for path in again.iterdir()} - before == {"README.md", "croissant.json"}
@@ -135,7 +135,7 @@ def test_two_runs_write_the_same_bytes_and_nothing_else(small_build: Build, fold
 
 
 def test_a_folder_without_a_shard_of_the_manifest_gets_no_card(small_build: Build, tmp_path: Path) -> None:
-    shutil.copytree(small_build.folder / "phase1", tmp_path / "phase1")
+    shutil.copytree(small_build.shards("phase1").path, tmp_path / "phase1")
     (tmp_path / "phase1" / "shard-00001.parquet").unlink()
     with pytest.raises(FileNotFoundError):
         write_card(small_build, "phase1", tmp_path / "phase1")
