@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,8 +54,12 @@ class Step(ABC):
     def run(self, partition: int, out: Path) -> Counts:
         """Do one piece: write files named by the partition into ``out``, each whole or not at all."""
 
-    def finish(self, out: Path) -> None:  # noqa: B027 (most steps have nothing to finish)
-        """What takes all partitions together, such as a manifest; done once they are there, before the output is."""
+    def finish(self, out: Path) -> dict[str, str]:
+        """What takes all partitions together, such as a manifest; done once they are there, before the output is.
+
+        Gives the sha256 of files, by name, where the step knows it already.
+        """
+        return {}
 
     def key(self) -> str:
         """Hash of the step's inputs, parameters, code and the libraries that shape its bytes."""
@@ -98,11 +103,15 @@ class _RunPartitions(PipelineStep):
 
 
 class _QuietExecutor(LocalPipelineExecutor):
-    """datatrove's local executor without its console log: our progress bar and errors say what is going on."""
+    """datatrove's local executor without its logs and statistics, which take longer than a small piece of work: our
+    progress bar, counts and errors say what is going on."""
 
     def _run_for_rank(self, rank: int, local_rank: int = 0, node_rank: int = -1) -> PipelineStats:
         logger.disable("datatrove")
-        return super()._run_for_rank(rank, local_rank, node_rank)
+        for step in self.pipeline:
+            deque(step(None, rank, self.world_size), maxlen=0)
+        self.mark_rank_as_completed(rank)
+        return PipelineStats()
 
 
 def _done_file(out: Path, partition: int) -> Path:
@@ -204,5 +213,4 @@ def _finish(store: Store, step: Step, key: str) -> Output:
             f"step {step.name}: its inputs hold {step.rows_expected} rows, but {counts.read} were read. "
             f"Delete {partial} and run the same command again."
         )
-    step.finish(partial)
-    return store.commit(step.name, key, step.description(), counts)
+    return store.commit(step.name, key, step.description(), counts, step.finish(partial))

@@ -97,6 +97,10 @@ class Fetch(Step):
             )
         return Counts(read=rows.height, kept=fetched)
 
+    def finish(self, out: Path) -> dict[str, str]:
+        """Nothing is keyed by what lies here until the shards are written."""
+        return {file.name: "" for file in scatter_files(out, "fetched")}
+
     def _fetched(self, source: str, partition: int, rows: pl.DataFrame) -> Iterator[tuple[pa.Table, pl.DataFrame]]:
         """A row group of the source's documents at a time, those without any of the rows left out: a table in which
         the rows lie, and the rows with their numbers in it (``row``)."""
@@ -217,7 +221,7 @@ class WriteShards(Step):
             rows = rows.append_column(column, pa.array([values[name] for name in names]).take(source))
         return rows.select(SCHEMA.names)
 
-    def finish(self, out: Path) -> None:
+    def finish(self, out: Path) -> dict[str, str]:
         """Write the manifest from the shards' counts; refuse shards that are not what was selected."""
         files = [_count_file(out, number) for number in range(self.partitions)]
         counted = [json.loads(file.read_text(encoding="utf-8")) for file in files]
@@ -232,6 +236,7 @@ class WriteShards(Step):
                 f"This is a defect; please report it."
             )
         write_json(out / "manifest.json", self._manifest(out, counted, found))
+        return {shard["file"]: shard["sha256"] for shard in counted}
 
     def _manifest(self, out: Path, counted: list[dict[str, Any]], found: dict[str, tuple[int, ...]]) -> dict[str, Any]:
         tokenizer_file = self.tokenizer.path / "tokenizer.json"

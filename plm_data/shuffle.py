@@ -77,7 +77,7 @@ def scatter(
 def gather_batches(paths: Iterable[Path], bucket: int, buckets: int) -> Iterator[pa.RecordBatch]:
     """The rows of one bucket from scatter files, a batch a file and round; none if there are no rows."""
     for path in paths:
-        with pa.OSFile(str(path)) as source, pa.ipc.open_file(source) as file:
+        with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as file:
             for index in range(bucket, file.num_record_batches, buckets):
                 batch = file.get_batch(index)
                 if batch.num_rows:

@@ -144,8 +144,13 @@ class Store:
                 )
         return Output(step, key, folder, Counts(**record["rows"]), reused=True, content=digest(record["files"]))
 
-    def commit(self, step: str, key: str, description: dict[str, Any], counts: Counts) -> Output:
-        """Turn ``KEY.partial`` into ``KEY``: describe it and rename it."""
+    def commit(
+        self, step: str, key: str, description: dict[str, Any], counts: Counts, known: dict[str, str] | None = None
+    ) -> Output:
+        """Turn ``KEY.partial`` into ``KEY``: describe it and rename it.
+
+        ``known``: sha256 of the files, by name, that need not be hashed any more.
+        """
         partial, folder = self.partial(step, key), self.folder(step, key)
         # What a killed run has left behind.
         for leftover in list(partial.rglob("*.tmp")):
@@ -156,7 +161,8 @@ class Store:
             if file.is_file() and not file.name.endswith(".done.json") and file.name != "_step.json"
         ]
         with ThreadPoolExecutor() as pool:  # hashing frees the interpreter's lock
-            sums = list(pool.map(file_sha256, found))
+            digests = known or {}
+            sums = list(pool.map(lambda file: digests[file.name] if file.name in digests else file_sha256(file), found))
         files = {
             str(file.relative_to(partial)): {"bytes": file.stat().st_size, "sha256": sha256}
             for file, sha256 in zip(found, sums, strict=True)

@@ -10,4 +10,5 @@ import pyarrow as pa
 
 from plm_data.rows import gather_rows
 
-gather_rows([pa.table({"text": [""]})], [np.zeros(1, dtype=np.int64)], np.zeros(1, dtype=np.int64))
+_ROWS = pa.table({"text": [""], "tokens": pa.array([[0]], pa.list_(pa.int32()))})
+gather_rows([_ROWS], [np.zeros(1, dtype=np.int64)], np.zeros(1, dtype=np.int64))
