@@ -8,7 +8,7 @@ import os
 import sys
 from typing import Final
 
-from plm_data.recipe import parse_count
+from plm_data.recipe_keys import parse_count
 
 # The size of the corpus where none is given, so that a run takes minutes on two cores.
 NAMES: Final = {

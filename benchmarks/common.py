@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from plm_data.recipe import PythonSource
+from plm_data.recipe_sources import PythonSource
 from plm_data.sources.base import Raw
 from plm_data.sources.python_files import PythonFilesReader
 from plm_data.text.normalise import normalise

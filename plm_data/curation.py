@@ -28,7 +28,8 @@ from plm_data.dedup.minhash import bands_and_rows
 from plm_data.engine import Step, run_steps
 from plm_data.errors import RecipeError
 from plm_data.mix.weights import quotas, shares
-from plm_data.recipe import Recipe, SourceSpec, thresholds
+from plm_data.recipe import Recipe, thresholds
+from plm_data.recipe_sources import SourceSpec
 from plm_data.sources import make_reader
 from plm_data.sources.base import Reader
 from plm_data.sources.collect import Collect, Normalise

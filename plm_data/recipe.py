@@ -2,38 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, create_model, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, create_model, model_validator
 
+from plm_data.recipe_keys import Count, Name, Share, Strict, parse_count
+from plm_data.recipe_sources import Source
 from plm_data.rules import RULE_SETS
-
-_SUFFIXES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
-
-
-def parse_count(value: Any) -> Any:
-    """``1500``, ``1_500_000``, ``1.5M``, ``20MB`` (decimal) as an integer; anything else is left for the schema."""
-    if isinstance(value, str) and (
-        match := re.fullmatch(r"\s*(\d[\d_]*)(?:\.(\d+))?\s*([KMGBT]?)B?\s*", value, re.IGNORECASE)
-    ):
-        whole, fraction, suffix = match[1].replace("_", ""), match[2] or "", match[3].upper()
-        scaled = int(whole + fraction) * _SUFFIXES[suffix]
-        if scaled % 10 ** len(fraction) == 0:
-            return scaled // 10 ** len(fraction)
-    return value
-
-
-Count = Annotated[int, BeforeValidator(parse_count), Field(gt=0)]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)]
-Share = Annotated[float, Field(gt=0, le=1)]
-
-
-class Strict(BaseModel):
-    """A section of the recipe: an unknown key is an error, and nothing changes after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class TokenizerSpec(Strict):
@@ -44,90 +20,6 @@ class TokenizerSpec(Strict):
     min_bytes_per_token: float = Field(
         2.0, gt=0, description="a source of n bytes is taken to give at most n / this many tokens, before any work"
     )
-
-
-class SourceSpec(Strict):
-    """What every source says of itself, whatever reads it."""
-
-    domain: Name
-    language: Name = Field(description="as fastText names it (en, zh …); a programming language for code")
-    license: Annotated[str, Field(min_length=1)] = Field(
-        description="SPDX expression; for documents that carry their own, what stands where they say nothing"
-    )
-    priority: int = Field(description="of two duplicates the one from the source of higher priority survives")
-    dedup: Literal["near", "exact"] = Field("near", description="exact: near duplicates of this source are kept")
-    lines: Literal["all", "c4"] = Field("all", description="c4: the phases get its texts as C4's line rules edit them")
-    tokens: Count | None = Field(None, description="declared tokens of one epoch, for a plan before any is counted")
-    max_epochs: float | None = Field(None, gt=0, description="instead of the recipe's")
-    held_out: float | None = Field(
-        None, ge=0, le=1, description="share held out, instead of the recipe's; 1: all of it"
-    )
-
-
-class PythonSource(SourceSpec):
-    """Files of the running Python's standard library and installed packages."""
-
-    reader: Literal["python-code", "python-docs"]
-    packages: Literal["all"] | tuple[str, ...] = Field("all", description="distributions; 'stdlib' is one")
-    exclude: tuple[str, ...] = Field((), description="distributions left out")
-    max_bytes: Count | None = Field(None, description="read at most this much, sampled by a hash of the ids")
-
-
-class ReadmeSource(SourceSpec):
-    """Long descriptions in the metadata of the installed packages."""
-
-    reader: Literal["package-readmes"]
-    exclude: tuple[str, ...] = Field((), description="distributions left out")
-
-
-class MathsSource(SourceSpec):
-    """Synthetic arithmetic and word problems with worked solutions; the training split."""
-
-    reader: Literal["worked-maths"]
-    documents: Count
-    seed: int = 0
-
-
-class HuggingFaceSource(SourceSpec):
-    """Rows of a Hugging Face dataset, or of local files through one of its packaged loaders (json, parquet, text)."""
-
-    reader: Literal["huggingface"]
-    path: Annotated[str, Field(min_length=1)] = Field(description="dataset id on the hub, or json, parquet, csv, text")
-    config: str | None = None
-    split: str = "train"
-    revision: str | None = Field(None, description="commit of the hub dataset; required for one")
-    data_files: tuple[str, ...] = Field((), description="local files or globs, from the recipe's working folder")
-    text: str = Field("text", description="column of the text")
-    id: str | None = Field("id", description="column of the id; null: the text's own hash")
-    license_column: str | None = None
-    bytes: Count | None = Field(None, description="declared size of the text, for the plan")
-
-    @model_validator(mode="after")
-    def _pinned(self) -> HuggingFaceSource:
-        if not self.data_files and self.revision is None:
-            raise ValueError("a hub dataset needs its revision (a commit), so that the recipe can be reproduced")
-        return self
-
-
-class FilesSource(SourceSpec):
-    """Local files, read fast and in bounded memory: Parquet, JSON Lines, and texts of one document each."""
-
-    reader: Literal["files"]
-    paths: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
-        min_length=1, description="files, folders (with all below them) or globs, from the recipe's working folder"
-    )
-    text: str = Field("text", description="column of the text")
-    id: str | None = Field("id", description="column of the id; null: the text's own hash")
-    license_column: str | None = None
-    max_document_bytes: Count = Field(20_000_000, description="a longer text (UTF-8) is quarantined")
-    broken_files: Literal["stop", "quarantine"] = Field(
-        "stop", description="a truncated or corrupt file stops the build, or is quarantined but for what can be read"
-    )
-
-
-Source = Annotated[
-    PythonSource | ReadmeSource | MathsSource | HuggingFaceSource | FilesSource, Field(discriminator="reader")
-]
 
 
 class _RuleThresholds(Strict):

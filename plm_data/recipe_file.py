@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from plm_data.errors import RecipeError
 from plm_data.recipe import Recipe, thresholds
 from plm_data.recipe_phases import check_phases
+from plm_data.recipe_sources import READERS
 
 # What lies beside the phases in a build's folder.
 _RESERVED = ("held-out", "tokenizer", "model", "report.html", "report.json")
@@ -95,11 +96,10 @@ def _line(node: yaml.Node, location: tuple[str | int, ...]) -> int:
 
 
 def _explain(path: Path, node: yaml.Node, error: ValidationError) -> str:
-    kinds = {"python-code", "python-docs", "package-readmes", "worked-maths", "huggingface", "files"}
     messages = []
     for item in error.errors():
         parts = item["loc"]
-        location = tuple(p for i, p in enumerate(parts) if not (p in kinds and i == 2 and parts[0] == "sources"))
+        location = tuple(p for i, p in enumerate(parts) if not (p in READERS and i == 2 and parts[0] == "sources"))
         # So do the forms of a mix, which stand in angle brackets.
         location = tuple(p for p in location if p != "[key]" and not (isinstance(p, str) and p.startswith("<")))
         key = ".".join(str(part) for part in location)

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from pipelines import cli
-from plm_data.recipe import PythonSource
+from plm_data.recipe_sources import PythonSource
 from plm_data.sources.base import Raw
 from plm_data.sources.python_files import PythonFilesReader
 

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from plm_data.errors import PlmError, RecipeError, SourceError
-from plm_data.recipe import FilesSource
+from plm_data.recipe_sources import FilesSource
 from plm_data.sources.base import Raw, Rejected
 from plm_data.sources.files import FilesReader
 from plm_data.store import digest

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 
 from plm_data.attributes.language import labels
 from plm_data.build import HELD_OUT, Build
-from plm_data.recipe import HuggingFaceSource, MathsSource, SourceSpec, thresholds
+from plm_data.recipe import thresholds
+from plm_data.recipe_sources import HuggingFaceSource, MathsSource, SourceSpec
 from plm_data.report.facts import recipe_digest
 from plm_data.report.licences import roll_up
 from plm_data.rules import RULE_SETS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from plm_data.recipe import FilesSource, HuggingFaceSource, MathsSource, PythonSource, ReadmeSource, SourceSpec
+from plm_data.recipe_sources import FilesSource, HuggingFaceSource, MathsSource, PythonSource, ReadmeSource, SourceSpec
 from plm_data.sources.base import Reader
 
 

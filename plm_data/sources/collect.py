@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 
 from plm_data.engine import Step
-from plm_data.recipe import SourceSpec
+from plm_data.recipe_sources import SourceSpec
 from plm_data.shuffle import gather, scatter, scatter_file, scatter_files
 from plm_data.sources import make_reader
 from plm_data.sources.base import Rejected

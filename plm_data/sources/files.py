@@ -10,7 +10,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 from plm_data.errors import RecipeError, SourceError
-from plm_data.recipe import FilesSource
+from plm_data.recipe_sources import FilesSource
 from plm_data.sources.base import Raw, Rejected
 from plm_data.sources.file_bytes import BrokenFile, LineCounter
 from plm_data.sources.file_formats import (

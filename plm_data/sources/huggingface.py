@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from plm_data.errors import RecipeError, SourceError
-from plm_data.recipe import HuggingFaceSource
+from plm_data.recipe_sources import HuggingFaceSource
 from plm_data.sources.base import Raw, Rejected
 from plm_data.sources.python_env import UNKNOWN_LICENSE
 from plm_data.store import digest, file_sha256

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 
-from plm_data.recipe import ReadmeSource
+from plm_data.recipe_sources import ReadmeSource
 from plm_data.sources.base import Raw, Rejected
 from plm_data.sources.python_env import distributions, license_of, normal_name
 from plm_data.store import digest

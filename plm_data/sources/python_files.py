@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from plm_data.errors import RecipeError
-from plm_data.recipe import PythonSource
+from plm_data.recipe_sources import PythonSource
 from plm_data.sources.base import Raw, Rejected
 from plm_data.sources.python_env import STDLIB, PythonFile, distributions, normal_name, python_files
 from plm_data.store import digest, file_sha256

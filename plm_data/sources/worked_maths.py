@@ -16,7 +16,7 @@ from typing import Literal
 import xxhash
 
 from plm_data.errors import RecipeError
-from plm_data.recipe import MathsSource
+from plm_data.recipe_sources import MathsSource
 from plm_data.sources.base import Raw, Rejected
 from plm_data.sources.maths_kinds import KINDS, Kind, Problem
 from plm_data.store import code_version, digest

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from pipelines import cli
 from plm_data.errors import RecipeError
-from plm_data.recipe import parse_count, thresholds
+from plm_data.recipe import thresholds
 from plm_data.recipe_file import find_recipe, load_recipe
+from plm_data.recipe_keys import parse_count
 from plm_data.rules import RULE_SETS
 from tests.conftest import SMALL
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from plm_data.recipe import FilesSource
+from plm_data.recipe_sources import FilesSource
 from plm_data.sources.base import Raw, Rejected
 from plm_data.sources.files import FilesReader
 

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from plm_data.engine import run_steps
-from plm_data.recipe import FilesSource
+from plm_data.recipe_sources import FilesSource
 from plm_data.shuffle import scatter_files
 from plm_data.sources import collect
 from plm_data.sources.base import Raw

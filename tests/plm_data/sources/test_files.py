@@ -17,8 +17,8 @@ from pydantic import ValidationError
 
 from plm_data.build import Build
 from plm_data.errors import RecipeError
-from plm_data.recipe import FilesSource
 from plm_data.recipe_file import load_recipe
+from plm_data.recipe_sources import FilesSource
 from plm_data.sources import files as module
 from plm_data.sources import make_reader
 from plm_data.sources.base import Raw

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from plm_data.engine import run_steps
 from plm_data.errors import RecipeError, SourceError
-from plm_data.recipe import HuggingFaceSource
+from plm_data.recipe_sources import HuggingFaceSource
 from plm_data.sources.collect import Collect, Normalise
 from plm_data.sources.huggingface import HuggingFaceReader
 from plm_data.store import Counts, Store

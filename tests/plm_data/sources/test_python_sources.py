@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from plm_data.errors import RecipeError
-from plm_data.recipe import PythonSource, ReadmeSource
+from plm_data.recipe_sources import PythonSource, ReadmeSource
 from plm_data.sources import python_files as module
 from plm_data.sources.base import Raw, Rejected
 from plm_data.sources.package_readmes import ReadmeReader

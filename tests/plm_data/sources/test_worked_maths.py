@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plm_data.errors import RecipeError
-from plm_data.recipe import MathsSource
+from plm_data.recipe_sources import MathsSource
 from plm_data.sources.maths_kinds import KINDS, Kind
 from plm_data.sources.worked_maths import MathsReader, Permutation, as_text, problem, problems, split_size
 

@@ -1,0 +1,98 @@
+"""What a recipe may say of a source: what every source says, and the keys of each reader."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field, model_validator
+
+from plm_data.recipe_keys import Count, Name, Strict
+
+
+class SourceSpec(Strict):
+    """What every source says of itself, whatever reads it."""
+
+    domain: Name
+    language: Name = Field(description="as fastText names it (en, zh …); a programming language for code")
+    license: Annotated[str, Field(min_length=1)] = Field(
+        description="SPDX expression; for documents that carry their own, what stands where they say nothing"
+    )
+    priority: int = Field(description="of two duplicates the one from the source of higher priority survives")
+    dedup: Literal["near", "exact"] = Field("near", description="exact: near duplicates of this source are kept")
+    lines: Literal["all", "c4"] = Field("all", description="c4: the phases get its texts as C4's line rules edit them")
+    tokens: Count | None = Field(None, description="declared tokens of one epoch, for a plan before any is counted")
+    max_epochs: float | None = Field(None, gt=0, description="instead of the recipe's")
+    held_out: float | None = Field(
+        None, ge=0, le=1, description="share held out, instead of the recipe's; 1: all of it"
+    )
+
+
+class PythonSource(SourceSpec):
+    """Files of the running Python's standard library and installed packages."""
+
+    reader: Literal["python-code", "python-docs"]
+    packages: Literal["all"] | tuple[str, ...] = Field("all", description="distributions; 'stdlib' is one")
+    exclude: tuple[str, ...] = Field((), description="distributions left out")
+    max_bytes: Count | None = Field(None, description="read at most this much, sampled by a hash of the ids")
+
+
+class ReadmeSource(SourceSpec):
+    """Long descriptions in the metadata of the installed packages."""
+
+    reader: Literal["package-readmes"]
+    exclude: tuple[str, ...] = Field((), description="distributions left out")
+
+
+class MathsSource(SourceSpec):
+    """Synthetic arithmetic and word problems with worked solutions; the training split."""
+
+    reader: Literal["worked-maths"]
+    documents: Count
+    seed: int = 0
+
+
+class HuggingFaceSource(SourceSpec):
+    """Rows of a Hugging Face dataset, or of local files through one of its packaged loaders (json, parquet, text)."""
+
+    reader: Literal["huggingface"]
+    path: Annotated[str, Field(min_length=1)] = Field(description="dataset id on the hub, or json, parquet, csv, text")
+    config: str | None = None
+    split: str = "train"
+    revision: str | None = Field(None, description="commit of the hub dataset; required for one")
+    data_files: tuple[str, ...] = Field((), description="local files or globs, from the recipe's working folder")
+    text: str = Field("text", description="column of the text")
+    id: str | None = Field("id", description="column of the id; null: the text's own hash")
+    license_column: str | None = None
+    bytes: Count | None = Field(None, description="declared size of the text, for the plan")
+
+    @model_validator(mode="after")
+    def _pinned(self) -> HuggingFaceSource:
+        if not self.data_files and self.revision is None:
+            raise ValueError("a hub dataset needs its revision (a commit), so that the recipe can be reproduced")
+        return self
+
+
+class FilesSource(SourceSpec):
+    """Local files, read fast and in bounded memory: Parquet, JSON Lines, and texts of one document each."""
+
+    reader: Literal["files"]
+    paths: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        min_length=1, description="files, folders (with all below them) or globs, from the recipe's working folder"
+    )
+    text: str = Field("text", description="column of the text")
+    id: str | None = Field("id", description="column of the id; null: the text's own hash")
+    license_column: str | None = None
+    max_document_bytes: Count = Field(20_000_000, description="a longer text (UTF-8) is quarantined")
+    broken_files: Literal["stop", "quarantine"] = Field(
+        "stop", description="a truncated or corrupt file stops the build, or is quarantined but for what can be read"
+    )
+
+
+Source = Annotated[
+    PythonSource | ReadmeSource | MathsSource | HuggingFaceSource | FilesSource, Field(discriminator="reader")
+]
+
+# Every value of ``reader``.
+READERS = frozenset(
+    name for kind in get_args(get_args(Source)[0]) for name in get_args(kind.model_fields["reader"].annotation)
+)
