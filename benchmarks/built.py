@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,14 @@ def home(made: Corpus) -> Path:
 def build_anew(made: Corpus, curate: dict[str, Any] | None = None) -> dict[str, float]:
     """Build from nothing to the verdicts; stage → seconds."""
     shutil.rmtree(home(made), ignore_errors=True)
+    stages, say = timed_stages()
+    build = Build(recipe(made, curate), home(made), workers=WORKERS, say=say)
+    _ = build.decided
+    return stages
+
+
+def timed_stages() -> tuple[dict[str, float], Callable[[str], None]]:
+    """Stage → seconds, and the ``say`` of a build that fills it in."""
     stages: dict[str, float] = {}
     last = time.perf_counter()
 
@@ -50,9 +59,7 @@ def build_anew(made: Corpus, curate: dict[str, Any] | None = None) -> dict[str, 
         stages[stage] = stages.get(stage, 0.0) + now - last
         last = now
 
-    build = Build(recipe(made, curate), home(made), workers=WORKERS, say=said)
-    _ = build.decided
-    return stages
+    return stages, said
 
 
 def built(made: Corpus, curate: dict[str, Any] | None = None) -> Build:

@@ -1,7 +1,8 @@
 """A phase mixed and written, beside the plain writing of its rows as Parquet; and a plan of a thousand sources.
 
 Mixing goes from the decisions to the shards: ranked, planned, selected, put in their global order, fetched, written,
-counted back. The peer has the same rows in memory, in order, and only writes them with the same settings.
+counted back. The peer has the same rows in memory, in order, and only writes them with the same settings. Of ours the
+whole is shown, and its last step alone: the rows, as they were fetched, put in order, written, counted back and hashed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from benchmarks.apart import run_apart
-from benchmarks.built import WORKERS, built, home, recipe
+from benchmarks.built import WORKERS, built, home, recipe, timed_stages
 from benchmarks.common import line
 from benchmarks.corpus import Corpus, corpus, opened
 from plm_data.build import Build
@@ -41,13 +42,17 @@ def run(size: int) -> None:
     ours = run_apart(prepare_ours, folder, times=2)
     peer = run_apart(prepare_peer, folder)
     rows, tokens, megabytes, seconds = peer.value
-    if ours.value != (rows, tokens):
-        raise SystemExit(f"mixing: {ours.value} rows and tokens are in our shards, and the peer wrote {rows}, {tokens}")
-    line(
-        "decisions to shards", f"MB/s of text with {WORKERS} workers", megabytes / ours.seconds, megabytes / seconds,
-        "plain Parquet writing of the same rows", ours.peak_mb, rows, megabytes=round(megabytes), tokens=tokens,
-        processor_seconds_per_mb=round(ours.tree_cpu / 2 / megabytes, 4), peaks_mb=ours.peaks_mb[:4],
-    )  # fmt: skip
+    our_rows, our_tokens, stages = ours.value
+    if (our_rows, our_tokens) != (rows, tokens):
+        raise SystemExit(
+            f"mixing: {our_rows} rows and {our_tokens} tokens are in our shards, and the peer wrote {rows}, {tokens}"
+        )
+    for measure, ours_seconds in (("decisions to shards", ours.seconds), ("fetched rows to shards", stages["shards"])):
+        line(
+            measure, f"MB/s of text with {WORKERS} workers", megabytes / ours_seconds, megabytes / seconds,
+            "plain Parquet writing of the same rows", ours.peak_mb, rows, megabytes=round(megabytes), tokens=tokens,
+            seconds={stage: round(taken, 2) for stage, taken in stages.items()}, peaks_mb=ours.peaks_mb[:4],
+        )  # fmt: skip
 
 
 def _mixed(made: Corpus) -> Build:
@@ -57,16 +62,17 @@ def _mixed(made: Corpus) -> Build:
     return Build(recipe(made, _CURATE).model_copy(update={"phases": {"phase1": phase}}), home(made), workers=WORKERS)
 
 
-def prepare_ours(folder: str) -> Callable[[], tuple[int, int]]:
-    """Ours, every time from the decisions: rows and tokens of the shards."""
+def prepare_ours(folder: str) -> Callable[[], tuple[int, int, dict[str, float]]]:
+    """Ours, every time from the decisions: rows and tokens of the shards, and the seconds of each stage."""
     build = _mixed(opened(folder))
     tokens = build.recipe.phases["phase1"].tokens
 
-    def work() -> tuple[int, int]:
+    def work() -> tuple[int, int, dict[str, float]]:
         for step in _STEPS:
             shutil.rmtree(build.store.root / step, ignore_errors=True)
-        fresh = Build(build.recipe, build.home, workers=WORKERS)
-        return fresh.shards("phase1").counts.kept, tokens
+        stages, say = timed_stages()
+        fresh = Build(build.recipe, build.home, workers=WORKERS, say=say)
+        return fresh.shards("phase1").counts.kept, tokens, stages
 
     return work
 

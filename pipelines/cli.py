@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipelines import cli_inspect, cli_mix, cli_report
+from pipelines import cli_inspect, cli_lock, cli_mix, cli_report
 from pipelines.cli_inspect import home_option
 from pipelines.cli_report import print_facts
 
@@ -48,17 +48,18 @@ def _open(recipe: str, home: Path | None, workers: int | None, training: bool = 
 @cli.command(epilog="Example: plm build recipes/nano.yaml --phase phase2")
 @_recipe
 @click.option("--phase", "phases", multiple=True, help="Phase to build; repeat it for several.  [default: all]")
+@click.option("--locked", is_flag=True, help="Refuse whatever differs from the recipe's lock, before and after.")
 @home_option
 @_workers
-def build(recipe: str, phases: tuple[str, ...], home: Path | None, workers: int | None) -> None:
+def build(recipe: str, phases: tuple[str, ...], locked: bool, home: Path | None, workers: int | None) -> None:
     """Build phases: their shards, and the mixture report.
 
     What is there already, made from the same inputs, takes no work. An interrupted build goes on where it was.
     """
-    from pipelines.stages import build_phases, relative
+    from pipelines.stages import build_locked, build_phases, relative
 
     made = _open(recipe, home, workers)
-    path, facts = build_phases(made, phases)
+    path, facts = build_locked(made, recipe, phases) if locked else build_phases(made, phases)
     print_facts(facts)
     for phase in phases or made.recipe.phases:
         click.echo(f"shards: {relative(made.folder / phase)}")
@@ -202,6 +203,9 @@ cli.add_command(cli_inspect.samples)
 cli.add_command(cli_inspect.near)
 cli.add_command(cli_inspect.dedup)
 cli.add_command(cli_report.report)
+cli.add_command(cli_lock.lock)
+cli.add_command(cli_lock.verify)
+cli.add_command(cli_lock.diff)
 cli.add_command(cli_mix.mix)
 cli.add_command(cli_mix.trace)
 

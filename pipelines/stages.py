@@ -14,7 +14,7 @@ from plm_data.build import HELD_OUT, Build
 from plm_data.curation import default_home
 from plm_data.errors import PlmError, RecipeError
 from plm_data.recipe import ModelSpec, Recipe, TrainSpec
-from plm_data.recipe_file import load_recipe
+from plm_data.recipe_file import find_recipe, load_recipe
 from plm_data.report.card import write_card
 from plm_data.report.page import write_report
 from plm_data.store import code_version, digest, locked
@@ -61,6 +61,18 @@ def build_phases(build: Build, phases: Sequence[str] = ()) -> tuple[Path, dict[s
     for phase in phases or build.recipe.phases:
         build.shards(phase)
     return write_views(build)
+
+
+def build_locked(build: Build, recipe: str | Path, phases: Sequence[str] = ()) -> tuple[Path, dict[str, Any]]:
+    """As ``build_phases``, held against the recipe's lock before any work and after it; raises ``LockError``."""
+    from plm_data.locking.lock import check_inputs, check_results, lock_file
+
+    path = lock_file(find_recipe(recipe))
+    locked = check_inputs(build, path)
+    made = build_phases(build, phases)
+    same = check_results(build, path, locked, list(phases or build.recipe.phases))
+    build.say(f"{same} shards are as locked" if same else f"{path.name} holds no shards to compare with")
+    return made
 
 
 def write_views(build: Build) -> tuple[Path, dict[str, Any]]:

@@ -90,11 +90,8 @@ class Build(Curation):
             )
             for name in self.recipe.sources
         }
-        outputs = self._run("rank", list(steps.values()))
-        return {
-            name: Ranked(output, step.buckets, self._measures)
-            for (name, step), output in zip(steps.items(), outputs, strict=True)
-        }
+        outputs = self._run("rank", steps)
+        return {name: Ranked(outputs[name], step.buckets, self._measures) for name, step in steps.items()}
 
     @cached_property
     def _planned(self) -> Mixed:
@@ -107,7 +104,7 @@ class Build(Curation):
             phases=phases,
             most_epochs={name: self.recipe.max_epochs_of(name) for name in sources},
         )
-        return read_plan(self._run("plan", [step])[0], phases, self.recipe.sources)
+        return read_plan(self._run_one("plan", step), phases, self.recipe.sources)
 
     @property
     def plan(self) -> Plan:
@@ -165,13 +162,13 @@ class Build(Curation):
     def selection(self, phase: str) -> tuple[Output, Output]:
         """The rows of a phase, and these with their positions; raises ``RecipeError`` if there are none."""
         step = self._select_step(phase)
-        output = self._run(f"mix {phase}", [step])[0]
+        output = self._run_one(f"mix {phase}", step, phase)
         if output.counts.kept == 0:
             raise RecipeError(
                 f"{phase} of {self.recipe.name} holds no document: its budget of {self.recipe.phases[phase].tokens:,} "
                 f"tokens is less than one document of each of its sources. Raise it."
             )
-        return output, self._run(f"order {phase}", [self._place_step(step, output)])[0]
+        return output, self._run_one(f"order {phase}", self._place_step(step, output), phase)
 
     def shards(self, phase: str) -> Output:
         """A phase's shards, shown as ``FOLDER/PHASE``."""
@@ -183,9 +180,9 @@ class Build(Curation):
                 tokens=write.tokens, tokenizer=self.tokenizer, rows_per_shard=self.recipe.shards.rows_per_shard,
                 shards=write.partitions,
             )  # fmt: skip
-            fetched = self._run(f"fetch {phase}", [fetch])[0]
+            fetched = self._run_one(f"fetch {phase}", fetch, phase)
             write = replace(write, fetched=fetched)
-        output = self._run(f"shards {phase}", [write])[0]
+        output = self._run_one(f"shards {phase}", write, phase)
         if fetched is not None:
             self.store.discard(fetched)
         self.show_files(output, phase)

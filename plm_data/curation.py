@@ -5,11 +5,12 @@ Every property gives the outputs of one stage and makes what is not there yet; a
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import polars as pl
 
@@ -33,13 +34,15 @@ from plm_data.recipe_sources import SourceSpec
 from plm_data.sources import make_reader
 from plm_data.sources.base import Reader
 from plm_data.sources.collect import Collect, Normalise
-from plm_data.store import Output, Store, file_sha256
+from plm_data.store import Output, Store, file_sha256, write_json
 
 # FineWeb's, for a recipe that names neither bands and rows nor a threshold.
 _DEFAULT_BANDS, _DEFAULT_ROWS = 14, 8
 # A partition's texts are worked in slices, but its ids and columns are held; and so many make resuming cheap.
 _PARTITION_BYTES = 64_000_000
 _FEWEST_PARTITIONS = 4
+# What the output of a stage is of that has one for all sources.
+ALL: Final = "all"
 
 
 def default_home() -> Path:
@@ -68,22 +71,49 @@ class Curation:
         self.workers = workers or os.cpu_count() or 1
         self.progress, self.say = progress, say
         self.store = Store(home / "store")
-        self.outputs: dict[str, list[Output]] = {}
+        # Stage → what each of its outputs is of (a source, an attribute of one, or all) → the output.
+        self.outputs: dict[str, dict[str, Output]] = {}
 
     @property
     def folder(self) -> Path:
         """What people look at: the recipe's phases, report, tokenizer and model."""
         return self.home / self.recipe.name
 
-    def _run(self, stage: str, steps: list[Step]) -> list[Output]:
-        outputs = run_steps(self.store, steps, stage, self.workers, self.progress)
+    def _run(self, stage: str, steps: Mapping[str, Step]) -> dict[str, Output]:
+        """The outputs of a stage's steps, each under the name of what it is of."""
+        made = run_steps(self.store, list(steps.values()), stage, self.workers, self.progress)
+        outputs = dict(zip(steps, made, strict=True))
         if stage not in self.outputs:
             self.outputs[stage] = outputs
-            reused = sum(output.reused for output in outputs)
-            rows = sum(output.counts.read for output in outputs)
-            done = "reused" if reused == len(outputs) else f"{len(outputs) - reused} made, {reused} reused"
+            reused = sum(output.reused for output in made)
+            rows = sum(output.counts.read for output in made)
+            done = "reused" if reused == len(made) else f"{len(made) - reused} made, {reused} reused"
             self.say(f"{stage:<12} {rows:>9,} rows  {done}")
+            self._note(stage, outputs)
         return outputs
+
+    @property
+    def _steps_file(self) -> Path:
+        return self.folder / "steps.json"
+
+    def last_steps(self) -> dict[str, dict[str, list[str]]]:
+        """Stage → of → step and key of the output that the newest build of this name used."""
+        try:
+            return dict(json.loads(self._steps_file.read_text(encoding="utf-8")))
+        except (OSError, ValueError):  # never built, or not by this version: nothing to compare with
+            return {}
+
+    def _note(self, stage: str, outputs: Mapping[str, Output]) -> None:
+        """Keep which outputs the build used, so that it can be said later what has changed."""
+        last = self.last_steps()
+        used = {of: [output.step, output.key] for of, output in outputs.items()}
+        if last.get(stage) != used:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_json(self._steps_file, {**last, stage: used})
+
+    def _run_one(self, stage: str, step: Step, of: str = ALL) -> Output:
+        """The output of a stage that is one step."""
+        return self._run(stage, {of: step})[of]
 
     @cached_property
     def readers(self) -> dict[str, Reader]:
@@ -113,19 +143,20 @@ class Curation:
     @cached_property
     def collected(self) -> dict[str, Output]:
         """Source → its documents as found."""
-        steps = [
-            Collect(
+        steps = {
+            name: Collect(
                 source=name, spec=_read_by(spec), fingerprint=self.readers[name].fingerprint(), pieces=self.partitions
             )
             for name, spec in self.recipe.sources.items()
-        ]
-        return dict(zip(self.recipe.sources, self._run("collect", list(steps)), strict=True))
+        }
+        return self._run("collect", steps)
 
     @cached_property
     def documents(self) -> dict[str, Output]:
         """Source → its documents in normal form."""
-        steps = [Normalise(collected=output, pieces=self.partitions) for output in self.collected.values()]
-        return dict(zip(self.collected, self._run("normalise", list(steps)), strict=True))
+        collected = self.collected
+        steps = {name: Normalise(collected=output, pieces=self.partitions) for name, output in collected.items()}
+        return self._run("normalise", steps)
 
     @cached_property
     def tokenizer(self) -> Output:
@@ -141,47 +172,38 @@ class Curation:
         step = TrainTokenizer(
             spec=self.recipe.tokenizer, seed=self.recipe.seed, shares=parts, documents=self.documents
         )  # fmt: skip
-        return self._run("tokenizer", [step])[0]
+        return self._run_one("tokenizer", step)
 
     @cached_property
     def attributes(self) -> dict[str, dict[str, Output]]:
         """Source → attribute step → its output: all measured in one pass of the workers."""
         curate, dedup = self.recipe.curate, self.recipe.curate.dedup
         model = file_sha256(model_path())
-        steps: list[tuple[str, Step]] = []
+        steps: dict[str, dict[str, Step]] = {}
         for name, documents in self.documents.items():
             spec = self.recipe.sources[name]
             language = curate.languages.get(spec.language)
             stop_words = language.stop_words if language and language.stop_words else STOP_WORDS
-            steps += [
-                (
-                    name,
-                    Tokenise(
-                        documents=documents,
-                        tokenizer=self.tokenizer,
-                        edit_lines=spec.lines == "c4",
-                        terminal=spec.lines == "c4" and curate.c4_lines.terminal_punctuation,
-                    ),
+            terminal = curate.c4_lines.terminal_punctuation
+            edit_lines = spec.lines == "c4"
+            own: list[Step] = [
+                Tokenise(
+                    documents=documents, tokenizer=self.tokenizer, edit_lines=edit_lines,
+                    terminal=edit_lines and terminal,
                 ),
-                (
-                    name,
-                    MeasureHeuristics(
-                        documents=documents, stop_words=stop_words, terminal=curate.c4_lines.terminal_punctuation
-                    ),
-                ),
-                (name, MeasureLanguage(documents=documents, declared=spec.language, model_sha256=model)),
-            ]
+                MeasureHeuristics(documents=documents, stop_words=stop_words, terminal=terminal),
+                MeasureLanguage(documents=documents, declared=spec.language, model_sha256=model),
+            ]  # fmt: skip
             if spec.dedup == "near":
                 sign = Sign(
                     documents=documents, permutations=dedup.permutations, shingle_words=dedup.shingle_words,
                     keep_shingles=dedup.min_jaccard is not None,
                 )  # fmt: skip
-                steps.append((name, sign))
-        outputs = self._run("attributes", [step for _, step in steps])
-        found: dict[str, dict[str, Output]] = {name: {} for name in self.documents}
-        for (name, step), output in zip(steps, outputs, strict=True):
-            found[name][step.name] = output
-        return found
+                own.append(sign)
+            steps[name] = {step.name: step for step in own}
+        named = {f"{name}/{kind}": step for name, own_steps in steps.items() for kind, step in own_steps.items()}
+        outputs = self._run("attributes", named)
+        return {name: {kind: outputs[f"{name}/{kind}"] for kind in own_steps} for name, own_steps in steps.items()}
 
     @cached_property
     def banding(self) -> tuple[int, int]:
@@ -205,21 +227,22 @@ class Curation:
             return {}
         bands, rows = self.banding
         buckets = clusters.buckets_for(bands * sum(output.counts.kept for output in signatures.values()))
-        steps = [
-            clusters.Bands(signatures=output, bands=bands, rows=rows, buckets=buckets) for output in signatures.values()
-        ]
-        banded = dict(zip(signatures, self._run("bands", list(steps)), strict=True))
+        steps = {
+            name: clusters.Bands(signatures=output, bands=bands, rows=rows, buckets=buckets)
+            for name, output in signatures.items()
+        }
+        banded = self._run("bands", steps)
         min_jaccard = self.recipe.curate.dedup.min_jaccard
         match = clusters.Match(
             bands=banded, signatures=signatures if min_jaccard else {}, buckets=buckets, min_jaccard=min_jaccard
         )
-        matched = self._run("match", [match])[0]
-        clustered = self._run("clusters", [clusters.Cluster(matched=matched, pieces=self.partitions)])[0]
-        attached = [
-            clusters.NearClusters(signatures=output, clusters=clustered, pieces=self.partitions)
-            for output in signatures.values()
-        ]
-        return dict(zip(signatures, self._run("near", list(attached)), strict=True))
+        matched = self._run_one("match", match)
+        clustered = self._run_one("clusters", clusters.Cluster(matched=matched, pieces=self.partitions))
+        attached = {
+            name: clusters.NearClusters(signatures=output, clusters=clustered, pieces=self.partitions)
+            for name, output in signatures.items()
+        }
+        return self._run("near", attached)
 
     def _column_outputs(self, source: str) -> dict[str, Output]:
         """Where the columns of a source's documents lie, by the names that ``SourceColumns`` gives them."""
@@ -237,26 +260,29 @@ class Curation:
         """Source → its ledger and verdicts; the guardrails have passed."""
         columns = {name: self._column_outputs(name) for name in self.recipe.sources}
         buckets = winners.buckets_for(sum(output.counts.kept for output in self.documents.values()))
-        judging = [
-            Judge(
+        judging = {
+            name: Judge(
                 source=name, columns=columns[name], thresholds=thresholds(self.recipe, name),
                 priority=spec.priority, quality=self.recipe.curate.dedup.quality, buckets=buckets,
             )
             for name, spec in self.recipe.sources.items()
-        ]  # fmt: skip
-        judged = dict(zip(self.recipe.sources, self._run("judge", list(judging)), strict=True))
-        exact = self._run("exact", [winners.ExactWinners(judged=judged, buckets=buckets)])[0]
-        won = self._run("winners", [winners.NearWinners(entrants=exact, buckets=buckets, pieces=self.partitions)])[0]
-        deciding = [
-            Decide(
+        }  # fmt: skip
+        judged = self._run("judge", judging)
+        exact = self._run_one("exact", winners.ExactWinners(judged=judged, buckets=buckets))
+        won = self._run_one("winners", winners.NearWinners(entrants=exact, buckets=buckets, pieces=self.partitions))
+        deciding = {
+            name: Decide(
                 source=name, domain=spec.domain, collected=self.collected[name], columns=columns[name],
                 judged=judged[name], won=won,
             )
             for name, spec in self.recipe.sources.items()
-        ]  # fmt: skip
-        decided = dict(zip(self.recipe.sources, self._run("decide", list(deciding)), strict=True))
-        check_guardrails(decided, self.recipe.curate.guardrails)
+        }  # fmt: skip
+        decided = self._run("decide", deciding)
+        self._check_guardrails(decided)
         return decided
+
+    def _check_guardrails(self, decided: dict[str, Output]) -> None:
+        check_guardrails(decided, self.recipe.curate.guardrails)
 
     def table(self, name: Literal["ledger", "verdicts", "rejected"]) -> pl.LazyFrame:
         """The decisions of all sources: the ledger, one row a document, or what was rejected before."""

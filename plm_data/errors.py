@@ -25,3 +25,9 @@ class SourceError(PlmError):
 
 class GuardrailError(PlmError):
     """A guardrail of the recipe stopped the build."""
+
+
+class LockError(PlmError):
+    """What is built, or would be, is not what was locked or recorded."""
+
+    exit_code = 2

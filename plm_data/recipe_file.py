@@ -17,7 +17,7 @@ from plm_data.recipe_phases import check_phases
 from plm_data.recipe_sources import READERS
 
 # What lies beside the phases in a build's folder.
-_RESERVED = ("held-out", "tokenizer", "model", "report.html", "report.json")
+_RESERVED = ("held-out", "tokenizer", "model", "report.html", "report.json", "steps.json")
 
 
 def find_recipe(name: str | Path) -> Path:

@@ -45,6 +45,23 @@ _FETCHED = pa.schema(
 _REPEATED = ["source", "domain", "language", "license"]
 
 
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a phase's folder; raises ``StoreError`` if there is none that lists shards."""
+    path = folder / "manifest.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        complete = {"phase", "key", "rows", "tokens", "sources"} <= found.keys() and all(
+            {"file", "rows", "tokens", "sha256"} <= shard.keys() for shard in found["shards"]
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        complete = False
+    if not complete:
+        raise StoreError(
+            f"{path}: no manifest of a phase's shards; expected the folder of a phase that `plm build` made."
+        )
+    return dict(found)
+
+
 def shard_file(folder: Path, number: int) -> Path:
     return folder / f"shard-{number:05d}.parquet"
 

@@ -76,7 +76,7 @@ def test_a_killed_build_goes_on_to_the_same_bytes(undisturbed: Path, small_recip
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert process.returncode == -signal.SIGKILL
-    assert list(home.glob("store/*/*.partial")) and not (home / "small").exists()
+    assert list(home.glob("store/*/*.partial")) and not (home / "small" / "phase1").exists()
     out = run(small_recipe, home)
     assert "collect" in out and "reused" in out
     assert contents(home) == contents(undisturbed)
@@ -111,10 +111,8 @@ def changed(small_build: Build, folder: Path, old: str, new: str) -> Build:
 
 
 def made_anew(build: Build, stage: str) -> set[str]:
-    """The sources whose output of a stage was not there yet (of a stage for all of them: all or none)."""
-    outputs = build.outputs[stage]
-    sources = list(build.recipe.sources) if len(outputs) == len(build.recipe.sources) else ["all"] * len(outputs)
-    return {source for source, output in zip(sources, outputs, strict=True) if not output.reused}
+    """What a stage's outputs that were not there yet are of: a source, or all."""
+    return {of for of, output in build.outputs[stage].items() if not output.reused}
 
 
 BEFORE_DECIDING = ("collect", "normalise", "tokenizer", "attributes", "bands", "match", "clusters", "near")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,9 @@ class Built(Build):
         curate = recipe.curate.model_copy(update={"guardrails": _NO_GUARDRAILS})
         super().__init__(recipe.model_copy(update={"curate": curate}), home, workers=1)
 
-    def _run(self, stage: str, steps: Sequence[Step]) -> list[Output]:
-        outputs = [self.store.find(step.name, step.key()) for step in steps]
-        found = [output for output in outputs if output is not None]
-        if len(found) < len(outputs):
+    def _run(self, stage: str, steps: Mapping[str, Step]) -> dict[str, Output]:
+        found = {of: output for of, step in steps.items() if (output := self.store.find(step.name, step.key()))}
+        if len(found) < len(steps):
             raise PlmError(
                 f"{self.folder}: not built from the recipe, the sources and the plm that are here now ({stage} is "
                 f"missing); run `plm build {self.recipe.name}` (or its file) first."

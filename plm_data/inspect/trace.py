@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,21 +13,18 @@ from plm_data.build import HELD_OUT, Build
 from plm_data.errors import PlmError
 from plm_data.inspect import tables
 from plm_data.inspect.explain import explain
+from plm_data.shards import read_manifest
 from plm_data.text.printable import clip, excerpt, printable
 
 
 def manifest_of(shard: Path) -> dict[str, Any]:
     """The manifest beside a shard; raises ``PlmError`` if the file is no shard of a phase."""
-    path = shard.parent / "manifest.json"
     if not shard.is_file():
         raise PlmError(f"{shard}: no such file; expected a shard, such as build/nano/phase1/shard-00000.parquet.")
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if shard.name in {entry["file"] for entry in found["shards"]}:
-            return dict(found)
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    raise PlmError(f"{path}: no manifest that lists {shard.name}; expected a shard in the folder of its phase.")
+    found = read_manifest(shard.parent)
+    if shard.name not in {entry["file"] for entry in found["shards"]}:
+        raise PlmError(f"{shard.parent}: its manifest does not list {shard.name}; expected a shard of the phase.")
+    return found
 
 
 def read_row(shard: Path, row: int) -> dict[str, Any]:

@@ -32,6 +32,9 @@ class Reader(Protocol):
     def fingerprint(self) -> str:
         """Hash of what would be read: equal fingerprints mean equal documents."""
 
+    def contents(self) -> dict[str, str]:
+        """What the fingerprint is of, item by item, each with its hash: by what people find what has changed."""
+
     def size_bound(self) -> int | None:
         """Bytes of text at most, or None if nobody can say before reading."""
 

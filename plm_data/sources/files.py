@@ -133,16 +133,22 @@ class FilesReader:
 
     @cached_property
     def _fingerprint(self) -> str:
-        try:
-            contents = [[file.label, file_sha256(file.path)] for file in self.files]
-        except OSError as error:
-            raise self._unreadable(error) from error
         spec = self.spec
         options = [spec.text, spec.id, spec.license_column, spec.license, spec.max_document_bytes, spec.broken_files]
-        return digest([contents, options])
+        return digest([[list(item) for item in self._contents.items()], options])
+
+    @cached_property
+    def _contents(self) -> dict[str, str]:
+        try:
+            return {file.label: file_sha256(file.path) for file in self.files}
+        except OSError as error:
+            raise self._unreadable(error) from error
 
     def fingerprint(self) -> str:
         return self._fingerprint
+
+    def contents(self) -> dict[str, str]:
+        return self._contents
 
     def size_bound(self) -> int | None:
         """Bytes of text at most; None where a file is compressed: nobody knows before it is read."""

@@ -32,12 +32,19 @@ class HuggingFaceReader:
             )
         return files
 
-    def fingerprint(self) -> str:
+    @cached_property
+    def _sums(self) -> list[str]:
         try:
-            contents = [file_sha256(file) for file in self._files]
+            return [file_sha256(file) for file in self._files]
         except OSError as error:
             raise RecipeError(f"sources.{self.name}.data_files: {error.filename} cannot be read: {error}.") from error
-        return digest([self.spec.path, self.spec.config, self.spec.split, self.spec.revision, contents])
+
+    def fingerprint(self) -> str:
+        return digest([self.spec.path, self.spec.config, self.spec.split, self.spec.revision, self._sums])
+
+    def contents(self) -> dict[str, str]:
+        files = {str(file): sha256 for file, sha256 in zip(self._files, self._sums, strict=True)}
+        return files or {self.spec.path: str(self.spec.revision)}
 
     def size_bound(self) -> int | None:
         """The declared size. A file's own size bounds nothing: it may be compressed."""

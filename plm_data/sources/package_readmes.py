@@ -31,6 +31,9 @@ class ReadmeReader:
     def fingerprint(self) -> str:
         return digest(self._descriptions)
 
+    def contents(self) -> dict[str, str]:
+        return {name: digest(list(found)) for name, found in self._descriptions.items()}
+
     def size_bound(self) -> int:
         return sum(len(text.encode("utf-8", "replace")) for text, _ in self._descriptions.values())
 

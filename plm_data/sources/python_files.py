@@ -9,6 +9,7 @@ import tokenize
 import warnings
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 
 from plm_data.errors import RecipeError
@@ -50,8 +51,17 @@ class PythonFilesReader:
                 total += file.size
         return sorted(chosen, key=lambda file: file.name)
 
+    @cached_property
+    def _sums(self) -> list[list[str]]:
+        return [[file.name, file.license, file_sha256(Path(file.path))] for file in self._files]
+
     def fingerprint(self) -> str:
-        return digest([[file.name, file.license, file_sha256(Path(file.path))] for file in self._files])
+        return digest(self._sums)
+
+    def contents(self) -> dict[str, str]:
+        """By package: a hash of its files."""
+        packages = groupby(zip(self._files, self._sums, strict=True), lambda pair: pair[0].package)
+        return {package: digest([sums for _, sums in pairs]) for package, pairs in packages}
 
     def size_bound(self) -> int:
         return sum(file.size for file in self._files)

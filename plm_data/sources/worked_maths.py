@@ -113,6 +113,9 @@ class MathsReader:
     def fingerprint(self) -> str:
         return digest([self.spec.documents, self.spec.seed, code_version(__name__)])
 
+    def contents(self) -> dict[str, str]:
+        return {"generator": code_version(__name__)}
+
     def size_bound(self) -> int:
         return self.spec.documents * self._BYTES_BOUND
 

@@ -59,9 +59,14 @@ def test_what_is_no_shard_is_refused(small_build: Build, tmp_path: Path) -> None
     for text in (None, "{", "[]", '{"shards": 3}', '{"shards": [{"file": "another.parquet"}]}'):
         if text is not None:
             (tmp_path / "manifest.json").write_text(text, encoding="utf-8")
-        with pytest.raises(PlmError, match="no manifest that lists mine.parquet"):
+        with pytest.raises(PlmError, match="no manifest of a phase's shards"):
             manifest_of(other)
-    (tmp_path / "manifest.json").write_text(json.dumps({"shards": [{"file": "mine.parquet"}]}), encoding="utf-8")
+    manifest = json.loads((small_build.folder / "phase1" / "manifest.json").read_text(encoding="utf-8"))
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(PlmError, match="its manifest does not list mine.parquet"):
+        manifest_of(other)
+    manifest["shards"][0]["file"] = "mine.parquet"
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     other.write_text("no Parquet", encoding="utf-8")
     assert manifest_of(other)
     with pytest.raises(PlmError, match="cannot be read as Parquet"):

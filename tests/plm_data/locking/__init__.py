@@ -1,0 +1,1 @@
+"""Tests of locks, pending steps, verification and comparisons."""

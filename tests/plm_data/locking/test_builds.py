@@ -1,0 +1,46 @@
+"""Two builds beside each other: equal to the byte, or the first difference and where it comes from."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from plm_data.build import Build
+from plm_data.locking.builds import first_difference
+from plm_data.recipe_file import load_recipe
+from tests.plm_data.locking.conftest import Two
+
+
+def elsewhere(two: Two, home: Path) -> Path:
+    """The recipe as it stands, built in another home."""
+    build = Build(load_recipe(two.recipe), home, workers=1)
+    for phase in build.recipe.phases:
+        build.shards(phase)
+    return build.folder
+
+
+def test_the_same_recipe_elsewhere_is_the_same(two: Two, tmp_path: Path) -> None:
+    assert first_difference(two.home / "two", elsewhere(two, tmp_path / "other")) == []
+
+
+def test_another_threshold_is_found_at_its_row_and_its_step(two: Two, tmp_path: Path) -> None:
+    shutil.copytree(two.home, tmp_path / "other", symlinks=True)
+    two.edit("gopher: {min_words: 20}", "gopher: {min_words: 150}")
+    found = first_difference(two.home / "two", elsewhere(two, tmp_path / "other"))
+    assert found[0].startswith("phase1: shard-00000.parquet, row ") and "column 'id'" in found[0]
+    assert found[3:] == ["They part at the step judge:", "  one: thresholds differ", "  two: thresholds differ"]
+
+
+def test_another_budget_of_one_phase_is_found_in_that_phase(two: Two, tmp_path: Path) -> None:
+    shutil.copytree(two.home, tmp_path / "other", symlinks=True)
+    two.edit("tokens: 3K", "tokens: 3K, documents: seen")
+    found = first_difference(two.home / "two", elsewhere(two, tmp_path / "other"))
+    assert found[0].startswith("phase2: ") and "They part at the step select:" in found
+
+
+def test_a_phase_that_only_one_has(two: Two, tmp_path: Path) -> None:
+    shutil.copytree(two.home, tmp_path / "other", symlinks=True)
+    shutil.rmtree(tmp_path / "other" / "two" / "phase2")
+    assert first_difference(two.home / "two", tmp_path / "other" / "two") == [
+        f"phase2: only {two.home / 'two'} has it"
+    ]  # fmt: skip
