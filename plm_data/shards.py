@@ -213,13 +213,13 @@ class WriteShards(Step):
         if self.fetched is None:
             raise StoreError(f"the rows of {self.phase} are not fetched. This is a defect; please report it.")
         files = scatter_files(self.fetched.path, "fetched")
-        batches = [pa.Table.from_batches([each]) for each in gather_batches(files, partition, self.partitions)]
-        positions = np.concatenate([each["position"].to_numpy() for each in batches])
+        fetched = pa.Table.from_batches(gather_batches(files, partition, self.partitions)).combine_chunks()
+        positions = fetched["position"].to_numpy()
         order = np.argsort(positions)
         first = partition * self.sizes.rows_per_shard
         if not np.array_equal(positions[order], np.arange(first, first + len(order))):
             raise StoreError(f"shard {partition} of {self.phase} lacks rows. This is a defect; please report it.")
-        rows = gather_rows(batches, [np.arange(each.num_rows) for each in batches], order)
+        rows = gather_rows([fetched], [np.arange(fetched.num_rows)], order)
         path = shard_file(out, partition)
         temporary = temporary_name(path)
         with shard_writer(temporary) as writer:
