@@ -34,20 +34,6 @@ HOSTILE = (
 
 
 @pytest.fixture(scope="module")
-def folder(small_build: Build, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A phase as it is passed on: shards, manifest and cards in a folder of their own."""
-    folder = tmp_path_factory.mktemp("passed-on") / "phase1"
-    shutil.copytree(small_build.folder / "phase1", folder)
-    write_card(small_build, "phase1", folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def facts(small_build: Build, folder: Path) -> PhaseCard:
-    return phase_card(small_build, "phase1", folder)
-
-
-@pytest.fixture(scope="module")
 def rows(folder: Path) -> pl.DataFrame:
     return pl.concat(pl.read_parquet(path) for path in sorted(folder.glob("shard-*.parquet")))
 
@@ -62,7 +48,7 @@ def body(text: str) -> str:
     return DatasetCard(text).text
 
 
-def test_the_hubs_own_reader_takes_the_front_matter(folder: Path, facts: PhaseCard) -> None:
+def test_the_hubs_own_reader_takes_the_front_matter(folder: Path, passed_on: PhaseCard) -> None:
     data = DatasetCard.load(folder / "README.md").data.to_dict()
     assert data["pretty_name"] == "small: phase1"
     assert data["language"] == ["en", "code"]
@@ -72,31 +58,31 @@ def test_the_hubs_own_reader_takes_the_front_matter(folder: Path, facts: PhaseCa
         {"config_name": "default", "data_files": [{"split": "train", "path": "shard-*.parquet"}]}
     ]
     split = data["dataset_info"]["splits"][0]
-    assert split == {"name": "train", "num_bytes": facts.uncompressed_bytes, "num_examples": facts.rows}
+    assert split == {"name": "train", "num_bytes": passed_on.uncompressed_bytes, "num_examples": passed_on.rows}
     assert data["dataset_info"]["download_size"] == sum(p.stat().st_size for p in folder.glob("shard-*.parquet"))
 
 
-def test_the_facts_are_those_of_the_shards(facts: PhaseCard, rows: pl.DataFrame, folder: Path) -> None:
+def test_the_facts_are_those_of_the_shards(passed_on: PhaseCard, rows: pl.DataFrame, folder: Path) -> None:
     tokens = rows["tokens"].list.len()
-    assert (facts.rows, facts.tokens) == (rows.height, tokens.sum())
-    assert facts.bytes < facts.uncompressed_bytes
-    for source in facts.sources:
+    assert (passed_on.rows, passed_on.tokens) == (rows.height, tokens.sum())
+    assert passed_on.bytes < passed_on.uncompressed_bytes
+    for source in passed_on.sources:
         mine = rows.filter(pl.col("source") == source.name)
         assert (source.documents, source.tokens) == (mine.height, mine["tokens"].list.len().sum())
         assert source.epochs is not None and 0 < source.epochs <= 1.1
     stated = rows.with_columns(n=tokens).group_by("license").agg(pl.len(), pl.col("n").sum()).rows()
-    assert facts.licences == roll_up(stated)
-    assert [shard.file for shard in facts.shards] == sorted(path.name for path in folder.glob("shard-*.parquet"))
+    assert passed_on.licences == roll_up(stated)
+    assert [shard.file for shard in passed_on.shards] == sorted(path.name for path in folder.glob("shard-*.parquet"))
     assert list(COLUMNS) == SCHEMA.names
 
 
-def test_the_text_says_what_the_facts_are(folder: Path, facts: PhaseCard) -> None:
+def test_the_text_says_what_the_facts_are(folder: Path, passed_on: PhaseCard) -> None:
     page = rendered(body((folder / "README.md").read_text(encoding="utf-8")))
     text = html.unescape(re.sub(r"<[^>]*>", " ", page))
-    assert f"{facts.rows:,} documents, {facts.tokens:,} tokens" in text
-    assert f"Of {facts.found:,} documents found in these sources, {facts.kept:,} passed" in text
+    assert f"{passed_on.rows:,} documents, {passed_on.tokens:,} tokens" in text
+    assert f"Of {passed_on.found:,} documents found in these sources, {passed_on.kept:,} passed" in text
     cells = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in page.split("<tr>")]
-    for source in facts.sources:
+    for source in passed_on.sources:
         assert [
             source.name,
             source.domain,
@@ -105,7 +91,7 @@ def test_the_text_says_what_the_facts_are(folder: Path, facts: PhaseCard) -> Non
             f"{source.documents:,}",
             f"{source.tokens:,}",
         ] in [row[:6] for row in cells]
-    for rolled in facts.licences:
+    for rolled in passed_on.licences:
         assert [rolled["class"], f"{rolled['documents']:,}", f"{rolled['tokens']:,}"] in [row[:3] for row in cells]
     # A threshold that differs by source, one that all share, one that is off for all, and one that is off for some.
     assert ["gopher.min_words", "50 for python-code, python-docs; 20 for worked-maths"] in [row[:2] for row in cells]
@@ -119,7 +105,7 @@ def test_the_text_says_what_the_facts_are(folder: Path, facts: PhaseCard) -> Non
     assert (
         "python-code: Files of the running Python" in text and "python-docs: Docstrings of the running Python" in text
     )
-    assert facts.key in text and f"seed {facts.seed}" in text and "plm build small --phase phase1" in text
+    assert passed_on.key in text and f"seed {passed_on.seed}" in text and "plm build small --phase phase1" in text
     assert "No step looked for personal data and none was masked" in text
 
 
@@ -196,26 +182,26 @@ def test_polars_and_duckdb_read_the_same_rows(folder: Path, rows: pl.DataFrame) 
 # Hostile text.
 
 
-def hostile(facts: PhaseCard) -> PhaseCard:
-    """The facts with a hostile text wherever one may come from a recipe or a corpus."""
+def hostile(passed_on: PhaseCard) -> PhaseCard:
+    """The passed_on with a hostile text wherever one may come from a recipe or a corpus."""
     return replace(
-        facts,
+        passed_on,
         description=HOSTILE,
-        sources=tuple(replace(source, license=HOSTILE, about=HOSTILE) for source in facts.sources),
+        sources=tuple(replace(source, license=HOSTILE, about=HOSTILE) for source in passed_on.sources),
         licences=roll_up([(HOSTILE, 3, 50), ("MIT", 1, 1)]),
     )
 
 
-def test_hostile_text_breaks_out_of_nothing(facts: PhaseCard) -> None:
-    clean, text = card(facts), card(hostile(facts))
+def test_hostile_text_breaks_out_of_nothing(passed_on: PhaseCard) -> None:
+    clean, text = card(passed_on), card(hostile(passed_on))
     data = DatasetCard(text).data.to_dict()
     assert data["license"] == "other" and data["pretty_name"] == "small: phase1"
     page, harmless = rendered(body(text)), rendered(body(clean))
     for tag in ("<script", "<a ", "<img", "\u202e", "\x00"):
         assert tag not in page
     for tag in ("<h1", "<h2", "<table", "<hr", "<p>", "<code", "<pre"):
-        assert page.count(tag) == harmless.count(tag) + (tag == "<p>" and not facts.description)
-    assert html.unescape(page).count("<script>alert(1)</script>") == 1 + 2 * len(facts.sources) + 1
+        assert page.count(tag) == harmless.count(tag) + (tag == "<p>" and not passed_on.description)
+    assert html.unescape(page).count("<script>alert(1)</script>") == 1 + 2 * len(passed_on.sources) + 1
     # The description, the rows of the licences and those of the sources: none has more cells for its pipes.
     assert {len(re.findall("<td", row)) for row in page.split("<tr>") if HOSTILE[-5:] in row} == {0, 5, 8}
 
@@ -245,9 +231,9 @@ def test_markdown_shows_any_text_as_it_is(text: str) -> None:
         ([HOSTILE], {"license": "unknown"}),
     ],
 )
-def test_the_hubs_licence(facts: PhaseCard, stated: list[str], front: dict[str, str]) -> None:
+def test_the_hubs_licence(passed_on: PhaseCard, stated: list[str], front: dict[str, str]) -> None:
     data: dict[str, Any] = DatasetCard(
-        card(replace(facts, licences=roll_up([(text, 1, 1) for text in stated])))
+        card(replace(passed_on, licences=roll_up([(text, 1, 1) for text in stated])))
     ).data.to_dict()
     assert {key: data.get(key) for key in ("license", "license_name") if key in data} == front
     assert (

@@ -13,29 +13,14 @@ import mlcroissant
 import polars as pl
 import pytest
 
-from plm_data.build import Build
-from plm_data.report.card import write_card
 from plm_data.report.croissant import croissant
 from plm_data.report.licences import roll_up
-from plm_data.report.phase_card import PhaseCard, phase_card
+from plm_data.report.phase_card import PhaseCard
 from plm_data.shards import SCHEMA
 
 HOSTILE = '"}],"@id":"x\n</script><script>alert(1)</script>\u202e\x00 {{7*7}}'
 # Nothing that a build writes has a date.
 UNDATED = 'Property "https://schema.org/datePublished" is recommended, but does not exist.'
-
-
-@pytest.fixture(scope="module")
-def folder(small_build: Build, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("passed-on") / "phase1"
-    shutil.copytree(small_build.folder / "phase1", folder)
-    write_card(small_build, "phase1", folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def facts(small_build: Build, folder: Path) -> PhaseCard:
-    return phase_card(small_build, "phase1", folder)
 
 
 def loaded(metadata: dict[str, Any], folder: Path) -> Any:
@@ -87,16 +72,18 @@ def test_it_names_each_shard_with_its_hash_and_size(folder: Path) -> None:
         ),
     ],
 )
-def test_licences_are_addresses_where_they_are_known(facts: PhaseCard, stated: list[str], licences: list[str]) -> None:
-    assert croissant(replace(facts, licences=roll_up([(text, 1, 1) for text in stated])))["license"] == licences
+def test_licences_are_addresses_where_they_are_known(
+    passed_on: PhaseCard, stated: list[str], licences: list[str]
+) -> None:
+    assert croissant(replace(passed_on, licences=roll_up([(text, 1, 1) for text in stated])))["license"] == licences
 
 
-def test_hostile_text_stays_text(facts: PhaseCard, folder: Path, tmp_path: Path) -> None:
+def test_hostile_text_stays_text(passed_on: PhaseCard, folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "hostile")
-    metadata = croissant(replace(facts, description=HOSTILE, licences=roll_up([(HOSTILE, 1, 1)])))
+    metadata = croissant(replace(passed_on, description=HOSTILE, licences=roll_up([(HOSTILE, 1, 1)])))
     dataset = loaded(metadata, tmp_path / "hostile")
     assert dataset.metadata.description.endswith(HOSTILE)
     assert {key for key in metadata if not key.startswith(("rai:", "@"))} == {
-        key for key in croissant(facts) if not key.startswith(("rai:", "@"))
+        key for key in croissant(passed_on) if not key.startswith(("rai:", "@"))
     }
-    assert len(list(dataset.records("documents"))) == facts.rows
+    assert len(list(dataset.records("documents"))) == passed_on.rows
