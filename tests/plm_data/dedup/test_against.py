@@ -215,7 +215,7 @@ def test_a_banding_finds_what_it_promises() -> None:
         ("x.jsonl", b"{\n", "x.jsonl:1: not-json"),
         ("x.jsonl", b"\xff\xfe\n", "x.jsonl:1: invalid-utf8"),
         ("x.txt", b"\xff", "x.txt: invalid-utf8"),
-        ("x.jsonl.gz", gzip.compress(b'{"id": 1, "text": "a"}\n' * 9)[:-9], "^/.*x.jsonl.gz is broken: "),
+        ("x.jsonl.gz", gzip.compress(b'{"id": 1, "text": "a"}\n' * 9, mtime=0)[:-9], "^/.*x.jsonl.gz is broken: "),
         ("x.parquet", b"not parquet", "^/.*x.parquet is broken: .*Mend it, or take it away"),
     ],
 )
