@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, create_model, model_validator
+from pydantic import Discriminator, Field, Tag, create_model, model_validator
 
-from plm_data.recipe_keys import Count, Name, Share, Strict, parse_count
+from plm_data.recipe_after import EvaluationTask, Preferences, SftPhase
+from plm_data.recipe_keys import Commit, Count, CountOrZero, HubPath, Name, Share, Strict
 from plm_data.recipe_sources import Source
 from plm_data.rules import RULE_SETS
 
@@ -20,6 +21,26 @@ class TokenizerSpec(Strict):
     min_bytes_per_token: float = Field(
         2.0, gt=0, description="a source of n bytes is taken to give at most n / this many tokens, before any work"
     )
+
+
+class HubTokenizer(Strict):
+    """A tokenizer of a repository of the hub."""
+
+    hub: HubPath = Field(description="the repository: OWNER/NAME")
+    revision: Commit | None = Field(description="commit, all 40 digits; null: not known yet, so planned but not built")
+    vocab_size: Annotated[int, Field(ge=512)] | None = Field(None, description="its tokens, for the plan")
+    min_bytes_per_token: float = Field(
+        2.0, gt=0, description="a source of n bytes is taken to give at most n / this many tokens, before any work"
+    )
+
+
+def _tokenizer_kind(value: Any) -> str:
+    return "<hub>" if isinstance(value, HubTokenizer) or (isinstance(value, dict) and "hub" in value) else "<trained>"
+
+
+_Tokenizer = Annotated[
+    Annotated[TokenizerSpec, Tag("<trained>")] | Annotated[HubTokenizer, Tag("<hub>")], Discriminator(_tokenizer_kind)
+]
 
 
 class _RuleThresholds(Strict):
@@ -226,6 +247,7 @@ class ModelSpec(Strict):
     rope_theta: float = Field(100_000.0, gt=0)
     initializer_range: float = Field(0.02, gt=0)
     max_position_embeddings: Count
+    vocab_size: Count | None = Field(None, description="rows of the embedding; null: as many as the tokenizer's tokens")
 
 
 class TrainSpec(Strict):
@@ -235,7 +257,7 @@ class TrainSpec(Strict):
     batch_size: Count = Field(description="sequences an optimiser step")
     learning_rate: float = Field(gt=0, description="peak")
     final_learning_rate: float = Field(gt=0, description="floor, held through the constant segment")
-    warmup_tokens: Annotated[int, BeforeValidator(parse_count), Field(ge=0)]
+    warmup_tokens: CountOrZero
     decay_shape: Literal["cosine", "linear", "sqrt"] = "cosine"
     weight_decay: float = Field(0.1, ge=0)
     betas: tuple[float, float] = (0.9, 0.95)
@@ -249,6 +271,9 @@ class TrainSpec(Strict):
 class Recipe(Strict):
     """A whole recipe."""
 
+    extends: str | None = Field(
+        None, description="another recipe, by its path from this one: its keys stand where this one has none"
+    )
     name: Name
     description: str = ""
     seed: int = Field(ge=0)
@@ -257,13 +282,21 @@ class Recipe(Strict):
     )
     max_epochs: float = Field(1.0, gt=0, description="most passes over a source, all phases together")
     held_out: float = Field(0.0, ge=0, lt=1, description="share of the kept documents, by content hash, for no phase")
-    tokenizer: TokenizerSpec = TokenizerSpec()
+    tokenizer: _Tokenizer = TokenizerSpec()
     sources: dict[Name, Source] = Field(min_length=1)
     curate: CurateSpec = CurateSpec()
     phases: dict[Name, PhaseSpec] = Field(min_length=1)
     shards: ShardSpec = ShardSpec()
     model: ModelSpec | None = None
     train: TrainSpec | None = None
+    sft: dict[Name, SftPhase] = Field({}, description="phases of supervised fine-tuning, in their order")
+    preferences: Preferences | None = None
+    evaluate: tuple[EvaluationTask, ...] = ()
+
+    @property
+    def not_run(self) -> list[str]:
+        """The sections that the recipe has and that are only declared and planned."""
+        return [name for name in ("sft", "preferences", "evaluate") if getattr(self, name)]
 
     def held_out_of(self, source: str) -> float:
         """The share of a source's kept documents that no phase may have: its own, or the recipe's."""
