@@ -1,0 +1,51 @@
+"""Everything about a recipe that can be known to be wrong before any work, told at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pipelines.stages import check_training
+from pipelines.training_cost import sizes
+from plm_data.build import Build
+from plm_data.curation import default_home
+from plm_data.errors import PlmError, RecipeError
+from plm_data.recipe import Recipe
+from plm_data.recipe_file import load_recipe
+from trainer.config import TrainConfig
+from trainer.errors import TrainerError
+from trainer.schedule import schedule_ends
+
+
+def check_recipe(name: str) -> tuple[Recipe, str]:
+    """The recipe, and what is known of its plan; raises ``RecipeError`` with everything that is wrong."""
+    recipe = load_recipe(name)
+    build = Build(recipe, default_home())
+    problems: list[str] = []
+    for check in (build.check, lambda: _check_model(recipe)):
+        _collect(check, problems)
+    if problems:
+        raise RecipeError("\n".join(problems))
+    if build.unknown_to_strategies():
+        return recipe, "to be planned by counted tokens, as a strategy of its mix needs sizes that no source declares"
+    missing = [source for source in recipe.sources if source not in build.known_supply]
+    unknown = f"; nothing is known of {', '.join(missing)}" if missing else ""
+    return recipe, f"feasible by what is known before any work{unknown}"
+
+
+def _collect(check: Callable[[], Any], problems: list[str]) -> None:
+    try:
+        check()
+    except (PlmError, TrainerError) as error:
+        problems.append(str(error))
+
+
+def _check_model(recipe: Recipe) -> None:
+    """The sizes and the schedule as the trainer would refuse them."""
+    sizes(recipe)
+    if recipe.model is None or recipe.train is None:
+        return
+    check_training(recipe)
+    TrainConfig(**recipe.train.model_dump(exclude={"sample_prompts"}), seed=recipe.seed)
+    phases = [(phase.segment, phase.tokens) for phase in recipe.phases.values()]
+    schedule_ends(phases, recipe.train.warmup_tokens)
