@@ -12,8 +12,10 @@ from trainer.config import ModelConfig
 
 def sizes(recipe: Recipe) -> ModelConfig | None:
     """The model's sizes as declared; None if the recipe has no model, or nobody says how large its vocabulary is."""
-    tokens = recipe.tokenizer.vocab_size or (recipe.model.vocab_size if recipe.model else None)
-    return model_config(recipe.model, tokens) if recipe.model and tokens else None
+    if recipe.model is None:
+        return None
+    tokens = recipe.tokenizer.vocab_size if recipe.tokenizer.hub is None else recipe.model.vocab_size
+    return model_config(recipe.model, tokens) if tokens else None
 
 
 def training_facts(recipe: Recipe, tflops: float, mfu: float) -> dict[str, Any] | None:

@@ -28,7 +28,7 @@ from plm_data.dedup.minhash import bands_and_rows
 from plm_data.engine import Step, run_steps
 from plm_data.errors import RecipeError
 from plm_data.mix.weights import quotas, shares
-from plm_data.recipe import HubTokenizer, Recipe, thresholds
+from plm_data.recipe import Recipe, thresholds
 from plm_data.recipe_hub import refuse_unpinned
 from plm_data.recipe_sources import HubSource, SourceSpec
 from plm_data.sources import make_reader
@@ -143,7 +143,7 @@ class Curation:
             for source, quota in quotas(shares(phase.mix, phase.tokens, guess), phase.tokens).items():
                 needed[source] += quota
         parts = {source: round(tokens / total, 6) for source, tokens in needed.items()}
-        if isinstance(self.recipe.tokenizer, HubTokenizer):
+        if self.recipe.tokenizer.hub is not None:
             raise RecipeError("tokenizer.hub: this version plans with a tokenizer of the hub, but cannot read it yet.")
         step = TrainTokenizer(
             spec=self.recipe.tokenizer, seed=self.recipe.seed, shares=parts, documents=self.documents

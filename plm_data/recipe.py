@@ -14,33 +14,25 @@ from plm_data.rules import RULE_SETS
 
 
 class TokenizerSpec(Strict):
-    """A byte-level BPE tokenizer trained on the recipe's own corpus."""
+    """A byte-level BPE tokenizer trained on the recipe's own corpus, or the one of a model on the hub."""
 
+    hub: HubPath | None = Field(None, description="repository of a model whose tokenizer is taken, instead of training")
+    revision: Commit | None = Field(
+        None, description="commit of that repository, all 40 digits; null: not known yet, so planned but not built"
+    )
     vocab_size: Annotated[int, Field(ge=512)] = 8192
     train_bytes: Count = Field(16_000_000, description="text it is trained on, sampled by content hash")
     min_bytes_per_token: float = Field(
         2.0, gt=0, description="a source of n bytes is taken to give at most n / this many tokens, before any work"
     )
 
-
-class HubTokenizer(Strict):
-    """A tokenizer of a repository of the hub."""
-
-    hub: HubPath = Field(description="the repository: OWNER/NAME")
-    revision: Commit | None = Field(description="commit, all 40 digits; null: not known yet, so planned but not built")
-    vocab_size: Annotated[int, Field(ge=512)] | None = Field(None, description="its tokens, for the plan")
-    min_bytes_per_token: float = Field(
-        2.0, gt=0, description="a source of n bytes is taken to give at most n / this many tokens, before any work"
-    )
-
-
-def _tokenizer_kind(value: Any) -> str:
-    return "<hub>" if isinstance(value, HubTokenizer) or (isinstance(value, dict) and "hub" in value) else "<trained>"
-
-
-_Tokenizer = Annotated[
-    Annotated[TokenizerSpec, Tag("<trained>")] | Annotated[HubTokenizer, Tag("<hub>")], Discriminator(_tokenizer_kind)
-]
+    @model_validator(mode="after")
+    def _one_way(self) -> TokenizerSpec:
+        if (self.hub is None) == ("revision" in self.model_fields_set):
+            raise ValueError("hub and revision go together: a tokenizer of the hub is pinned to a commit")
+        if self.hub is not None and (trained := {"vocab_size", "train_bytes"} & self.model_fields_set):
+            raise ValueError(f"a tokenizer of the hub is not trained; take out {' and '.join(sorted(trained))}")
+        return self
 
 
 class _RuleThresholds(Strict):
@@ -282,7 +274,7 @@ class Recipe(Strict):
     )
     max_epochs: float = Field(1.0, gt=0, description="most passes over a source, all phases together")
     held_out: float = Field(0.0, ge=0, lt=1, description="share of the kept documents, by content hash, for no phase")
-    tokenizer: _Tokenizer = TokenizerSpec()
+    tokenizer: TokenizerSpec = TokenizerSpec()
     sources: dict[Name, Source] = Field(min_length=1)
     curate: CurateSpec = CurateSpec()
     phases: dict[Name, PhaseSpec] = Field(min_length=1)

@@ -3,35 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from plm_data.errors import RecipeError
-from plm_data.recipe import HubTokenizer, Recipe
-from plm_data.recipe_after import HubSet, RewardModel
+from plm_data.recipe import Recipe
+from plm_data.recipe_after import RewardModel
 from plm_data.recipe_sources import HubSource
 
-HubItem = HubSource | HubTokenizer | HubSet | RewardModel
+
+@dataclass(frozen=True)
+class HubItem:
+    """What a key of the recipe names: some files of a repository, or, without files, a model."""
+
+    key: str
+    repository: str
+    revision: str | None
+    files: tuple[str, ...] = ()
+    license: str | None = None
 
 
-def hub_items(recipe: Recipe) -> Iterator[tuple[str, HubItem]]:
-    """Key in the recipe → what it names, in the order in which a run comes to them."""
-    if isinstance(recipe.tokenizer, HubTokenizer):
-        yield "tokenizer", recipe.tokenizer
-    for name, source in recipe.sources.items():
-        if isinstance(source, HubSource):
-            yield f"sources.{name}", source
-    for name, phase in recipe.sft.items():
-        for each, data in phase.sources.items():
-            yield f"sft.{name}.sources.{each}", data
-    if recipe.preferences is not None:
-        for each, data in recipe.preferences.prompts.items():
-            yield f"preferences.prompts.{each}", data
-        if isinstance(recipe.preferences.select, RewardModel):
-            yield "preferences.select", recipe.preferences.select
+def hub_items(recipe: Recipe) -> Iterator[HubItem]:
+    """In the order in which a run comes to them."""
+    if recipe.tokenizer.hub is not None:
+        yield HubItem("tokenizer", recipe.tokenizer.hub, recipe.tokenizer.revision)
+    sets = {f"sources.{name}": each for name, each in recipe.sources.items() if isinstance(each, HubSource)}
+    after = {
+        f"sft.{name}.sources.{each}": data for name, phase in recipe.sft.items() for each, data in phase.sources.items()
+    }
+    found = recipe.preferences
+    if found is not None:
+        after |= {f"preferences.prompts.{name}": data for name, data in found.prompts.items()}
+    for key, item in (sets | after).items():
+        yield HubItem(key, item.path, item.revision, item.files, item.license)
+    if found is not None and isinstance(found.select, RewardModel):
+        yield HubItem("preferences.select", found.select.hub, found.select.revision, license=found.select.license)
 
 
 def unpinned(recipe: Recipe) -> list[str]:
     """The keys of what has no commit."""
-    return [key for key, item in hub_items(recipe) if item.revision is None]
+    return [item.key for item in hub_items(recipe) if item.revision is None]
 
 
 def refuse_unpinned(recipe: Recipe) -> None:

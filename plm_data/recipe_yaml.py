@@ -64,7 +64,7 @@ def _read(path: Path, above: tuple[Path, ...]) -> yaml.MappingNode:
     node.value.remove(entry)
     if not any(key.value == "name" for key, _ in node.value):
         raise RecipeError(f"{at}: a recipe that extends another needs a name of its own, or they would share a build.")
-    merged = _merge(_read(base, chain), node)
+    merged = merge(_read(base, chain), node)
     assert isinstance(merged, yaml.MappingNode)
     return merged
 
@@ -106,7 +106,7 @@ def _refuse_repeated_keys(node: yaml.Node) -> None:
             _refuse_repeated_keys(item)
 
 
-def _merge(base: yaml.Node, over: yaml.Node) -> yaml.Node:
+def merge(base: yaml.Node, over: yaml.Node) -> yaml.Node:
     """``over`` with the keys of ``base`` that it does not have; lists and values are replaced."""
     if not isinstance(base, yaml.MappingNode) or not isinstance(over, yaml.MappingNode):
         return over
@@ -114,7 +114,7 @@ def _merge(base: yaml.Node, over: yaml.Node) -> yaml.Node:
     for key, value in over.value:
         old = entries.get(key.value)
         if old is not None and key.value not in _WHOLE and not _other_reader(old[1], value):
-            value = _merge(old[1], value)
+            value = merge(old[1], value)
         entries[key.value] = (key, value)
     return yaml.MappingNode(over.tag, list(entries.values()), over.start_mark, over.end_mark)
 

@@ -7,8 +7,6 @@ from typing import Any
 from plm_data.build import Build
 from plm_data.mix.plan import Plan
 from plm_data.planning.rate import Rate
-from plm_data.recipe import HubTokenizer
-from plm_data.recipe_after import RewardModel
 from plm_data.recipe_hub import hub_items
 from plm_data.recipe_sources import HubSource
 from plm_data.sources import make_reader
@@ -76,19 +74,15 @@ def processor_facts(sources: list[dict[str, Any]], rate: Rate) -> dict[str, Any]
 def fetch_facts(build: Build, sources: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row a repository and set of files of the hub that a run of the whole recipe would fetch."""
     known = {f"sources.{row['source']}": row for row in sources}
-    rows = []
-    for key, item in hub_items(build.recipe):
-        model = isinstance(item, (HubTokenizer, RewardModel))
-        rows.append(
-            {
-                "key": key,
-                "kind": "model" if model else "dataset",
-                "repository": item.hub if isinstance(item, (HubTokenizer, RewardModel)) else item.path,
-                "revision": item.revision,
-                "files": [] if isinstance(item, (HubTokenizer, RewardModel)) else list(item.files),
-                "license": getattr(item, "license", None),
-                "bytes": known[key]["bytes"] if key in known else None,
-                "bytes_known": known[key]["bytes_known"] if key in known else "unknown",
-            }
-        )
-    return rows
+    return [
+        {
+            "key": item.key,
+            "repository": item.repository,
+            "revision": item.revision,
+            "files": list(item.files),
+            "license": item.license,
+            "bytes": known[item.key]["bytes"] if item.key in known else None,
+            "bytes_known": known[item.key]["bytes_known"] if item.key in known else "unknown",
+        }
+        for item in hub_items(build.recipe)
+    ]
