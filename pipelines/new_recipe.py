@@ -44,7 +44,7 @@ _STARTS = {
     priority: 10               # of two duplicates, the source of higher priority keeps its own
     # tokens: 5M               # of one epoch, if you know it: then the plan is exact before any work
 """,
-        ("60K", "20K", "10K"),
+        ("30K", "10K", "5K"),
     ),
     "hub": _Start(
         """\

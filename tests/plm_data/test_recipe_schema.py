@@ -79,7 +79,9 @@ def test_what_an_editor_should_mark_does_not_fit(old: str, new: str, part: str) 
 
 
 def test_a_recipe_that_extends_another_may_say_a_part_but_nothing_unknown() -> None:
-    part = "extends: small.yaml\nname: child\nphases: {phase1: {tokens: 1M}}\nsources: {python-code: {max_bytes: 1MB}}\n"
+    part = (
+        "extends: small.yaml\nname: child\nphases: {phase1: {tokens: 1M}}\nsources: {python-code: {max_bytes: 1MB}}\n"
+    )
     assert errors(part) == []
     assert errors(part.replace("extends: small.yaml\n", "")) != []
     assert errors(part.replace("tokens: 1M", "token: 1M")) != []

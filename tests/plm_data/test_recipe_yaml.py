@@ -84,7 +84,10 @@ def test_an_error_names_the_file_and_line_of_what_is_wrong(here: Path) -> None:
         ("name: child\nextends: [small.yaml]\n", ["child.yaml:2: extends: expected the path of one recipe"]),
         ("name: child\nextends: null\n", ["child.yaml:2: extends: expected the path of one recipe"]),
         ("extends: small.yaml\nseed: 3\n", ["child.yaml:1: a recipe that extends another needs a name of its own"]),
-        ("extends: child.yaml\nname: child\n", ["child.yaml:1: extends goes in a circle: child.yaml extends child.yaml"]),
+        (
+            "extends: child.yaml\nname: child\n",
+            ["child.yaml:1: extends goes in a circle: child.yaml extends child.yaml"],
+        ),
         ("extends: other.yaml\nname: child\n", ["other.yaml:1", "child.yaml extends other.yaml extends child.yaml"]),
         ("extends: small.yaml\nname: child\nseed: &a [*a]\n", ["a value"]),
     ],

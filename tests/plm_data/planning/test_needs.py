@@ -42,7 +42,9 @@ def test_storage_and_hours_are_in_proportion_to_the_text(tmp_path: Path) -> None
 
 
 def test_a_source_of_unknown_size_is_named_not_counted(tmp_path: Path) -> None:
-    found = facts(tmp_path, HUB.replace(", tokens: 10K", "").replace("priority: 1,\n        tokens: 10K", "priority: 1"))
+    found = facts(
+        tmp_path, HUB.replace(", tokens: 10K", "").replace("priority: 1,\n        tokens: 10K", "priority: 1")
+    )
     (row,) = found["sources"]
     assert row["bytes"] is None and (row["tokens"], row["tokens_known"]) == (None, "unknown")
     assert "without web, whose size is unknown" in found["storage"][0]["how"]
