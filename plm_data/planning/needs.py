@@ -14,7 +14,7 @@ from plm_data.sources import make_reader
 # Bytes on disk for a byte of text, and for a token of a shard, as measured on the 210 MB of generated web text that
 # `python -m benchmarks end_to_end` builds (`mixing` for the shards), zstd and lz4 as the steps write them.
 _DOCUMENTS = 0.41
-_COLLECTED, _MEASURES, _TOKENS, _SIGNATURES, _DECISIONS = 0.68, 0.39, 0.42, 0.23, 0.10
+_COLLECTED, _MEASURES, _TOKENS, _SIGNATURES, _DECISIONS = 0.68, 0.39, 0.42, 0.23, 0.17
 _SHARD_BYTES_A_TOKEN = 2.8
 
 

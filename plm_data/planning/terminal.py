@@ -31,17 +31,18 @@ def print_plan(build: Build, plan: Plan, facts: dict[str, Any], console: Console
     console.print(plan_table(build.recipe, plan, build.known_supply))
     known = "by what is known before any work"
     console.print(f"{facts['tokens']:,} tokens in {len(plan)} phase{'s' * (len(plan) > 1)}: feasible {known}\n")
+    console.print(_licences(facts))
     console.print(_storage(facts))
     console.print(_processor(facts["processor"]))
-    console.print(Text(facts["processor"]["measured"] + "\n"))
+    console.print(Text(facts["processor"]["measured"] + "\n"), soft_wrap=True)
     if training := facts.get("training"):
         console.print(_training(training))
-        console.print(Text(training["how"] + "\n"))
+        console.print(Text(training["how"] + "\n"), soft_wrap=True)
     for table in (_fetch(facts), _sft(facts), _prompts(facts), _evaluate(facts)):
         if table is not None:
             console.print(table)
     for line in closing_lines(facts):
-        console.print(Text(line))
+        console.print(Text(line), soft_wrap=True)
 
 
 def closing_lines(facts: dict[str, Any]) -> list[str]:
@@ -64,6 +65,19 @@ def _table(title: str, left: Iterable[str], right: Iterable[str] = (), last: Ite
         table.add_column(name, justify="right", no_wrap=True)
     for name in last:
         table.add_column(name, overflow="fold")
+    return table
+
+
+def _licences(facts: dict[str, Any]) -> Table:
+    table = _table("licences, as the sources declare them", ("license",), ("planned tokens", "share"), ("sources",))
+    licences = {row["source"]: row["license"] for row in facts["sources"]}
+    planned: dict[str, int] = {}
+    for phase in facts["phases"]:
+        for each in phase["sources"]:
+            planned[licences[each["source"]]] = planned.get(licences[each["source"]], 0) + each["tokens"]
+    for licence, tokens in sorted(planned.items(), key=lambda item: (-item[1], item[0])):
+        sources = ", ".join(name for name, each in licences.items() if each == licence)
+        table.add_row(licence, f"{tokens:,}", f"{tokens / facts['tokens']:.2%}", sources)
     return table
 
 
