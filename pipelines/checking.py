@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,20 +13,22 @@ from plm_data.curation import default_home
 from plm_data.errors import PlmError, RecipeError
 from plm_data.recipe import Recipe
 from plm_data.recipe_file import load_recipe
+from plm_data.recipe_yaml import find_recipe, read_yaml, where
 from trainer.config import TrainConfig
 from trainer.errors import TrainerError
 from trainer.schedule import schedule_ends
+
+_KEY = re.compile(r"\b(?:sources|curate|phases|tokenizer|model|train)(?:\.[a-z0-9_-]+)*\b")
 
 
 def check_recipe(name: str) -> tuple[Recipe, str]:
     """The recipe, and what is known of its plan; raises ``RecipeError`` with everything that is wrong."""
     recipe = load_recipe(name)
     build = Build(recipe, default_home())
-    problems: list[str] = []
-    for check in (build.check, lambda: _check_model(recipe)):
-        _collect(check, problems)
+    problems = [problem for check in (build.check, lambda: _check_model(recipe)) if (problem := _problem(check))]
     if problems:
-        raise RecipeError("\n".join(problems))
+        node = read_yaml(find_recipe(name))
+        raise RecipeError("\n".join(f"{where(node, _place(each, recipe))}: {each}" for each in problems))
     if build.unknown_to_strategies():
         return recipe, "to be planned by counted tokens, as a strategy of its mix needs sizes that no source declares"
     missing = [source for source in recipe.sources if source not in build.known_supply]
@@ -33,11 +36,21 @@ def check_recipe(name: str) -> tuple[Recipe, str]:
     return recipe, f"feasible by what is known before any work{unknown}"
 
 
-def _collect(check: Callable[[], Any], problems: list[str]) -> None:
+def _problem(check: Callable[[], Any]) -> str | None:
     try:
         check()
     except (PlmError, TrainerError) as error:
-        problems.append(str(error))
+        return str(error)
+    return None
+
+
+def _place(problem: str, recipe: Recipe) -> tuple[str, ...]:
+    """The keys that a message is about: the phase that it starts with, or the first key that it names."""
+    first = problem.split(" ", 1)[0]
+    if first in recipe.phases:
+        return ("phases", first)
+    key = _KEY.search(problem)
+    return tuple(key.group().split(".")) if key else ()
 
 
 def _check_model(recipe: Recipe) -> None:

@@ -131,7 +131,12 @@ def test_check_says_everything_that_is_wrong_at_once(
         assert part in err
     work = SMALL.replace("tokens: 40K", "tokens: 40M").replace("qk_rope_head_dim: 8", "qk_rope_head_dim: 7")
     code, err = check(here, work, monkeypatch, capsys)
-    assert code == 2 and "largest feasible budget" in err and "model.qk_rope_head_dim: found 7" in err
+    lines = work.splitlines()
+    phase, model = (
+        next(i for i, line in enumerate(lines, 1) if key in line) for key in ("phase1:", "qk_rope_head_dim")
+    )
+    assert code == 2 and f"r.yaml:{phase}: phase1 asks" in err and "largest feasible budget" in err
+    assert f"r.yaml:{model}: model.qk_rope_head_dim: found 7" in err
 
 
 @pytest.mark.parametrize(
@@ -140,14 +145,17 @@ def test_check_says_everything_that_is_wrong_at_once(
         ("warmup_tokens: 5K", "warmup_tokens: 50K", "train.warmup_tokens: found 50000"),
         ("final_learning_rate: 0.001", "final_learning_rate: 0.1", "train.final_learning_rate: found 0.1"),
         ("sequence_length: 128", "sequence_length: 256", "train.sequence_length is 256"),
+        ("packages: [click, tqdm, jinja2]}\n  python-docs", "packages: [no-such]}\n  python-docs", "not installed"),
         ("max_position_embeddings: 128}", "max_position_embeddings: 128, vocab_size: 600}", "model.vocab_size is 600"),
     ],
 )
 def test_check_says_what_the_trainer_would_refuse(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], old: str, new: str, part: str
 ) -> None:
-    code, err = check(here, SMALL.replace(old, new), monkeypatch, capsys)
-    assert code == 2 and part in err
+    text = SMALL.replace(old, new)
+    code, err = check(here, text, monkeypatch, capsys)
+    line = next(i for i, line in enumerate(text.splitlines(), 1) if new.splitlines()[0] in line)
+    assert code == 2 and f"r.yaml:{line}: " in err and part in err
 
 
 def test_an_embedding_may_be_padded_but_not_too_small(
