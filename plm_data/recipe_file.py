@@ -48,7 +48,6 @@ _FORMS_OF_A_MIX = (
     "expected a share of each source, or of a domain {weight: SHARE, sources: {SOURCE: SHARE}}; "
     "or in place of shares {strategy: temperature, temperature: T} or {strategy: unimax, epochs: N}"
 )
-_COMMIT = "expected a commit, 40 hex digits, as a branch or a tag may move; null if it is not known yet"
 
 
 def _explain(node: yaml.Node, error: ValidationError) -> str:
@@ -73,8 +72,6 @@ def _explain(node: yaml.Node, error: ValidationError) -> str:
             messages.append(f"{at}: {key}: no reader {item['ctx']['tag']!r}; expected {', '.join(sorted(READERS))}.")
         elif kind == "union_tag_invalid":
             messages.append(f"{at}: {key}: {_FORMS_OF_A_MIX}.")
-        elif kind == "string_pattern_mismatch" and location[-1] == "revision":
-            messages.append(f"{at}: {key}: {_COMMIT}{found}.")
         else:
             messages.append(f"{at}: {key}: {item['msg'].removeprefix('Value error, ')}{found}.")
     return "\n".join(messages)

@@ -51,7 +51,7 @@ def test_the_sections_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "old, new, parts",
     [
-        (f"revision: {COMMIT}, license: MIT", "revision: main, license: MIT", ["sft.sft1.sources.chat.revision: expected a commit, 40 hex digits", "null if it is not known", "(found 'main')"]),
+        (f"revision: {COMMIT}, license: MIT", "revision: main, license: MIT", ["sft.sft1.sources.chat.revision: expected a commit", "(found 'main')"]),
         (f"revision: {COMMIT}, license: MIT", "license: MIT", ["the key 'sft.sft1.sources.chat.revision' is missing"]),
         ("license: MIT", "license: Mit Licence", ["sft.sft1.sources.chat.license"]),
         ("license: MIT", "license: Foo-1.0", ["Foo-1.0 is no SPDX licence", "LicenseRef-NAME"]),
