@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipelines import cli_inspect, cli_lock, cli_mix, cli_report
+from pipelines import cli_inspect, cli_lock, cli_mix, cli_plan, cli_recipe, cli_report
 from pipelines.cli_inspect import home_option
 from pipelines.cli_report import print_facts
 
@@ -208,6 +208,10 @@ cli.add_command(cli_lock.verify)
 cli.add_command(cli_lock.diff)
 cli.add_command(cli_mix.mix)
 cli.add_command(cli_mix.trace)
+cli.add_command(cli_plan.plan)
+cli.add_command(cli_recipe.new)
+cli.add_command(cli_recipe.check)
+cli.add_command(cli_recipe.schema)
 
 
 def main() -> None:

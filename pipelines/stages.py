@@ -19,7 +19,6 @@ from plm_data.report.card import write_card
 from plm_data.report.page import write_report
 from plm_data.store import code_version, digest, locked
 from trainer.config import ModelConfig, PhaseData, TrainConfig
-from trainer.pretrain import pretrain
 
 # What the trained weights do not depend on.
 _HARMLESS = {"sample_prompts", "checkpoint_interval_steps", "keep_checkpoints"}
@@ -38,6 +37,8 @@ def open_build(
     build.check()
     if training:
         check_training(build.recipe)
+    if build.recipe.not_run:
+        say(f"declared and planned, but not run yet: {', '.join(build.recipe.not_run)}")
     return build
 
 
@@ -93,19 +94,20 @@ def train(build: Build, progress: bool = True, say: Callable[[str], None] = lamb
     The run's folder is named by the hash of all that shapes it, so another recipe, corpus or trainer never
     meets its checkpoints.
     """
+    from trainer.pretrain import pretrain  # late: torch takes seconds, which a plan need not wait for
+
     recipe = build.recipe
     model_spec, train_spec = check_training(recipe)
     shards = {phase: build.shards(phase) for phase in recipe.phases}
     held_out = build.held_out()
-    vocab_size = _vocab_size(build)
-    model = ModelConfig(vocab_size=vocab_size, **model_spec.model_dump())
+    model = model_config(model_spec, _vocab_size(build))
     settings = train_spec.model_dump(exclude={"sample_prompts"})
     config = TrainConfig(**settings, seed=recipe.seed)
     key = digest(
         {
             "shards": {phase: output.key for phase, output in shards.items()},
             "held_out": held_out.key if held_out else None,
-            "model": model_spec.model_dump(mode="json"),
+            "model": model_spec.model_dump(mode="json", exclude_none=True),
             "train": train_spec.model_dump(mode="json", exclude=_HARMLESS),
             "seed": recipe.seed,
             "trainer": code_version("trainer.pretrain"),
@@ -121,6 +123,16 @@ def train(build: Build, progress: bool = True, say: Callable[[str], None] = lamb
         summary = pretrain(model, config, phases, build.tokenizer.path, out, progress, measured, say)
     build.show(out, "model")
     return summary
+
+
+def model_config(spec: ModelSpec, tokens: int) -> ModelConfig:
+    """The model's sizes, with an embedding of ``tokens`` rows, or as many as the recipe says."""
+    rows = spec.vocab_size or tokens
+    if rows < tokens:
+        raise RecipeError(
+            f"model.vocab_size is {rows:,}, but the tokenizer has {tokens:,} tokens; raise it, or leave it out."
+        )
+    return ModelConfig(**{**spec.model_dump(), "vocab_size": rows})
 
 
 def _vocab_size(build: Build) -> int:

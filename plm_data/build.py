@@ -44,10 +44,10 @@ class Build(Curation):
                 f"curate.dedup: {bands} bands x {rows} rows need {bands * rows} permutations, but there are "
                 f"{self.recipe.curate.dedup.permutations}; set bands and rows, or threshold."
             )
-        if not self._unknown_to_strategies():
+        if not self.unknown_to_strategies():
             self.estimate()
 
-    def _unknown_to_strategies(self) -> list[str]:
+    def unknown_to_strategies(self) -> list[str]:
         """Sources of which a strategy needs to know more than an upper bound, and nobody says."""
         needed = {
             source
@@ -59,7 +59,7 @@ class Build(Curation):
 
     def estimate(self) -> Plan:
         """The plan by what is known before any work; raises ``RecipeError`` if it cannot be, or too little is known."""
-        if unknown := self._unknown_to_strategies():
+        if unknown := self.unknown_to_strategies():
             raise RecipeError(
                 f"{self.recipe.name}: a strategy of its mix needs the tokens of {', '.join(unknown)}, which are "
                 f"counted when it is built; declare them as sources.{unknown[0]}.tokens to plan before."

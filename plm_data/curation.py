@@ -30,7 +30,8 @@ from plm_data.engine import Step, run_steps
 from plm_data.errors import RecipeError
 from plm_data.mix.weights import quotas, shares
 from plm_data.recipe import Recipe, thresholds
-from plm_data.recipe_sources import SourceSpec
+from plm_data.recipe_hub import refuse_unpinned
+from plm_data.recipe_sources import HubSource, SourceSpec
 from plm_data.sources import make_reader
 from plm_data.sources.base import Reader
 from plm_data.sources.collect import Collect, Normalise
@@ -128,7 +129,10 @@ class Curation:
         for name, spec in self.recipe.sources.items():
             if spec.tokens is not None:
                 known[name] = (spec.tokens, "declares")
-            elif (bound := self.readers[name].size_bound()) is not None:
+                continue
+            # What the hub's files hold could only be asked of the hub, and a plan is made without network.
+            bound = spec.bytes if isinstance(spec, HubSource) else self.readers[name].size_bound()
+            if bound is not None:
                 known[name] = (int(bound / ratio), "can, before curation, give at most")
         return known
 
@@ -142,7 +146,8 @@ class Curation:
 
     @cached_property
     def collected(self) -> dict[str, Output]:
-        """Source → its documents as found."""
+        """Source → its documents as found. Raises ``RecipeError`` if nothing says which these are."""
+        refuse_unpinned(self.recipe)
         steps = {
             name: Collect(
                 source=name, spec=_read_by(spec), fingerprint=self.readers[name].fingerprint(), pieces=self.partitions
@@ -169,6 +174,8 @@ class Curation:
             for source, quota in quotas(shares(phase.mix, phase.tokens, guess), phase.tokens).items():
                 needed[source] += quota
         parts = {source: round(tokens / total, 6) for source, tokens in needed.items()}
+        if self.recipe.tokenizer.hub is not None:
+            raise RecipeError("tokenizer.hub: this version plans with a tokenizer of the hub, but cannot read it yet.")
         step = TrainTokenizer(
             spec=self.recipe.tokenizer, seed=self.recipe.seed, shares=parts, documents=self.documents
         )  # fmt: skip

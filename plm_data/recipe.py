@@ -5,21 +5,34 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, create_model, model_validator
+from pydantic import Discriminator, Field, Tag, create_model, model_validator
 
-from plm_data.recipe_keys import Count, Name, Share, Strict, parse_count
+from plm_data.recipe_after import EvaluationTask, Preferences, SftPhase
+from plm_data.recipe_keys import Commit, Count, CountOrZero, HubPath, Name, Share, Strict
 from plm_data.recipe_sources import Source
 from plm_data.rules import RULE_SETS
 
 
 class TokenizerSpec(Strict):
-    """A byte-level BPE tokenizer trained on the recipe's own corpus."""
+    """A byte-level BPE tokenizer trained on the recipe's own corpus, or the one of a model on the hub."""
 
+    hub: HubPath | None = Field(None, description="repository of a model whose tokenizer is taken, instead of training")
+    revision: Commit | None = Field(
+        None, description="commit of that repository, all 40 digits; null: not known yet, so planned but not built"
+    )
     vocab_size: Annotated[int, Field(ge=512)] = 8192
     train_bytes: Count = Field(16_000_000, description="text it is trained on, sampled by content hash")
     min_bytes_per_token: float = Field(
         2.0, gt=0, description="a source of n bytes is taken to give at most n / this many tokens, before any work"
     )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> TokenizerSpec:
+        if (self.hub is None) == ("revision" in self.model_fields_set):
+            raise ValueError("hub and revision go together: a tokenizer of the hub is pinned to a commit")
+        if self.hub is not None and (trained := {"vocab_size", "train_bytes"} & self.model_fields_set):
+            raise ValueError(f"a tokenizer of the hub is not trained; take out {' and '.join(sorted(trained))}")
+        return self
 
 
 class _RuleThresholds(Strict):
@@ -226,6 +239,7 @@ class ModelSpec(Strict):
     rope_theta: float = Field(100_000.0, gt=0)
     initializer_range: float = Field(0.02, gt=0)
     max_position_embeddings: Count
+    vocab_size: Count | None = Field(None, description="rows of the embedding; null: as many as the tokenizer's tokens")
 
 
 class TrainSpec(Strict):
@@ -235,7 +249,7 @@ class TrainSpec(Strict):
     batch_size: Count = Field(description="sequences an optimiser step")
     learning_rate: float = Field(gt=0, description="peak")
     final_learning_rate: float = Field(gt=0, description="floor, held through the constant segment")
-    warmup_tokens: Annotated[int, BeforeValidator(parse_count), Field(ge=0)]
+    warmup_tokens: CountOrZero
     decay_shape: Literal["cosine", "linear", "sqrt"] = "cosine"
     weight_decay: float = Field(0.1, ge=0)
     betas: tuple[float, float] = (0.9, 0.95)
@@ -249,6 +263,9 @@ class TrainSpec(Strict):
 class Recipe(Strict):
     """A whole recipe."""
 
+    extends: str | None = Field(
+        None, description="another recipe, by its path from this one: its keys stand where this one has none"
+    )
     name: Name
     description: str = ""
     seed: int = Field(ge=0)
@@ -264,6 +281,14 @@ class Recipe(Strict):
     shards: ShardSpec = ShardSpec()
     model: ModelSpec | None = None
     train: TrainSpec | None = None
+    sft: dict[Name, SftPhase] = Field({}, description="phases of supervised fine-tuning, in their order")
+    preferences: Preferences | None = None
+    evaluate: tuple[EvaluationTask, ...] = ()
+
+    @property
+    def not_run(self) -> list[str]:
+        """The sections that the recipe has and that are only declared and planned."""
+        return [name for name in ("sft", "preferences", "evaluate") if getattr(self, name)]
 
     def held_out_of(self, source: str) -> float:
         """The share of a source's kept documents that no phase may have: its own, or the recipe's."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 _SUFFIXES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
 
@@ -22,9 +22,28 @@ def parse_count(value: Any) -> Any:
     return value
 
 
-Count = Annotated[int, BeforeValidator(parse_count), Field(gt=0)]
+_COMMIT = r"^[0-9a-f]{40}$"
+
+
+def _whole_commit(value: Any) -> Any:
+    if not isinstance(value, str) or not re.fullmatch(_COMMIT, value):
+        raise ValueError("expected a commit, all 40 digits of it (in quotes if it has no letter); a branch may move")
+    return value
+
+
+def _count_schema(least: int) -> WithJsonSchema:
+    """For editors: a number, or one written as ``parse_count`` takes it."""
+    written = {"type": "string", "pattern": r"^\s*\d[\d_]*(\.\d+)?\s*[KMGBTkmgbt]?[Bb]?\s*$"}
+    return WithJsonSchema({"anyOf": [{"type": "integer", "minimum": least}, written]})
+
+
+Count = Annotated[int, BeforeValidator(parse_count), Field(gt=0), _count_schema(1)]
+CountOrZero = Annotated[int, BeforeValidator(parse_count), Field(ge=0), _count_schema(0)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)]
 Share = Annotated[float, Field(gt=0, le=1)]
+# A repository of the hub, and the one state of it that a recipe means: a branch or a tag may move.
+HubPath = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$", max_length=120)]
+Commit = Annotated[str, BeforeValidator(_whole_commit), Field(pattern=_COMMIT)]
 
 
 class Strict(BaseModel):

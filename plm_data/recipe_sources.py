@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from plm_data.recipe_keys import Count, Name, Strict
+from plm_data.recipe_keys import Commit, Count, HubPath, Name, Strict
 
 
 class SourceSpec(Strict):
@@ -88,8 +88,25 @@ class FilesSource(SourceSpec):
     )
 
 
+class HubSource(SourceSpec):
+    """The files of a dataset repository of the hub, read as they lie, at one commit."""
+
+    reader: Literal["hub"]
+    path: HubPath = Field(description="the repository: OWNER/NAME")
+    revision: Commit | None = Field(description="commit, all 40 digits; null: not known yet, so planned but not built")
+    files: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        ("**/*.parquet",), min_length=1, description="globs of the files in the repository"
+    )
+    text: str = Field("text", description="column of the text")
+    id: str | None = Field("id", description="column of the id; null: the text's own hash")
+    license_column: str | None = None
+    where: dict[Annotated[str, Field(min_length=1)], Any] = Field({}, description="column → what its value must be")
+    bytes: Count | None = Field(None, description="declared size of the text, for the plan")
+
+
 Source = Annotated[
-    PythonSource | ReadmeSource | MathsSource | HuggingFaceSource | FilesSource, Field(discriminator="reader")
+    PythonSource | ReadmeSource | MathsSource | HuggingFaceSource | FilesSource | HubSource,
+    Field(discriminator="reader"),
 ]
 
 # Every value of ``reader``.

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from plm_data.recipe_sources import FilesSource, HuggingFaceSource, MathsSource, PythonSource, ReadmeSource, SourceSpec
+from plm_data.errors import RecipeError
+from plm_data.recipe_sources import (
+    FilesSource,
+    HubSource,
+    HuggingFaceSource,
+    MathsSource,
+    PythonSource,
+    ReadmeSource,
+    SourceSpec,
+)
 from plm_data.sources.base import Reader
 
 
@@ -28,4 +37,6 @@ def make_reader(name: str, spec: SourceSpec) -> Reader:
         from plm_data.sources.files import FilesReader
 
         return FilesReader(name, spec)
+    if isinstance(spec, HubSource):
+        raise RecipeError(f"sources.{name}: this version plans sources of `reader: hub`, but cannot read them yet.")
     raise TypeError(f"no reader for {type(spec).__name__}")

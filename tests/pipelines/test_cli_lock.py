@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from click.testing import CliRunner
 
@@ -32,6 +34,21 @@ def test_lock_build_verify_and_diff(two: Two) -> None:  # noqa: F811
         run("build", two.recipe, "--locked", "--home", two.home, "--workers", 1)
     assert "curate.gopher.min_words" not in run("lock", two.recipe, "--home", two.home, "-o", "new.lock")
     assert "it is not built yet" in run("lock", two.recipe, "--home", two.home, "-o", "new.lock")
+
+
+def test_plan_lists_what_a_change_would_run_again(two: Two) -> None:  # noqa: F811
+    def plan() -> str:
+        return run("plan", two.recipe, "--rate", 3, "--home", two.home)
+
+    assert "everything is built: no step would run" in plan()
+    two.edit("min_words: 20", "min_words: 22")
+    said = plan()
+    assert "2 steps would run, and the " in said and "judge          one, two" in said
+    assert "one: thresholds.gopher.min_words 20.0 → 22.0" in said
+    facts = json.loads(run("plan", two.recipe, "--rate", 3, "--home", two.home, "--json"))
+    assert [step["of"] for step in facts["pending"] if step["when"] == "runs"] == ["one", "two"]
+    said = run("plan", two.recipe, "--rate", 3, "--home", two.folder / "elsewhere")
+    assert "would run" not in said
 
 
 def test_a_locked_build_without_a_lock_says_how_to_make_one(two: Two) -> None:  # noqa: F811

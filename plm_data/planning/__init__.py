@@ -1,0 +1,1 @@
+"""What a recipe's run takes, told before any work and without network."""

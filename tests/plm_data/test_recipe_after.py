@@ -1,0 +1,83 @@
+"""What a recipe declares for after pre-training is checked as strictly as the rest, and said to be not run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from plm_data.errors import RecipeError
+from plm_data.recipe import Recipe
+from plm_data.recipe_file import load_recipe
+from tests.conftest import SMALL
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+AFTER = f"""\
+sft:
+  sft1: {{learning_rate: 0.001, sources: {{chat: {{path: a/chat, revision: {COMMIT}, license: MIT, examples: 2K}}}}}}
+preferences:
+  prompts: {{sums: {{path: a/sums, revision: null, license: CC-BY-4.0 OR LicenseRef-Own, files: ["*.json"]}}}}
+  select: {{hub: a/judge, revision: {COMMIT}, license: Apache-2.0}}
+  refinements: 2
+  rounds: 1
+  beta: 0.1
+  lambda: 0.25
+  learning_rate: 1.0e-6
+evaluate:
+  - {{task: gsm8k, published: 60.73}}
+  - {{task: mbpp}}
+"""
+
+
+def loaded(tmp_path: Path, after: str = AFTER) -> Recipe:
+    path = tmp_path / "after.yaml"
+    path.write_text(SMALL + after, encoding="utf-8")
+    return load_recipe(path)
+
+
+def test_the_sections_are_read(tmp_path: Path) -> None:
+    recipe = loaded(tmp_path)
+    assert recipe.sft["sft1"].sources["chat"].examples == 2000 and recipe.sft["sft1"].epochs == 1
+    found = recipe.preferences
+    assert found is not None and found.lambda_ == 0.25 and found.prompts["sums"].revision is None
+    assert not isinstance(found.select, str) and found.select.hub == "a/judge"
+    assert [(each.task, each.published) for each in recipe.evaluate] == [("gsm8k", 60.73), ("mbpp", None)]
+    assert recipe.not_run == ["sft", "preferences", "evaluate"]
+    assert loaded(tmp_path, "").not_run == [] and loaded(tmp_path, "evaluate: []\n").not_run == []
+    by_rule = AFTER.replace(f"select: {{hub: a/judge, revision: {COMMIT}, license: Apache-2.0}}", "select: rule")
+    assert loaded(tmp_path, by_rule).preferences.select == "rule"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "old, new, parts",
+    [
+        (f"revision: {COMMIT}, license: MIT", "revision: main, license: MIT", ["sft.sft1.sources.chat.revision: expected a commit", "(found 'main')"]),
+        (f"revision: {COMMIT}, license: MIT", "license: MIT", ["the key 'sft.sft1.sources.chat.revision' is missing"]),
+        ("license: MIT", "license: Mit Licence", ["sft.sft1.sources.chat.license"]),
+        ("license: MIT", "license: Foo-1.0", ["Foo-1.0 is no SPDX licence", "LicenseRef-NAME"]),
+        ("path: a/chat", "path: https://a/chat", ["sft.sft1.sources.chat.path"]),
+        ("examples: 2K", "example: 2K", ["unknown key 'sft.sft1.sources.chat.example'; known here: path, revision, files"]),
+        ("  lambda: 0.25\n", "", ["the key 'preferences.lambda' is missing"]),
+        ("lambda: 0.25", "lamda: 0.25", ["unknown key 'preferences.lamda'; known here: ", "lambda, learning_rate"]),
+        ("select: {hub: a/judge", "select: {hubs: a/judge", ["unknown key 'preferences.select.hubs'; known here: hub, revision"]),
+        (f"select: {{hub: a/judge, revision: {COMMIT}, license: Apache-2.0}}", "select: best", ["preferences.select: ", "'rule'", "(found 'best')"]),
+        ("published: 60.73", "published: 160.73", ["evaluate.0.published", "(found 160.73)"]),
+        ("{task: mbpp}", "{task: gsm8k}", ["evaluate names the task 'gsm8k' twice"]),
+        ("  sft1:", "  phase2:", ["sft.phase2 has the name of a pre-training phase"]),
+        ("  sft1:", "  model:", ["a phase cannot be called 'model'"]),
+        ("learning_rate: 0.001, sources: {chat: {", "learning_rate: 0, sources: {chat: {", ["sft.sft1.learning_rate", "(found 0)"]),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, old: str, new: str, parts: list[str]) -> None:
+    assert old in AFTER
+    with pytest.raises(RecipeError) as error:
+        loaded(tmp_path, AFTER.replace(old, new, 1))
+    assert "after.yaml:" in str(error.value)
+    for part in parts:
+        assert part in str(error.value)
+
+
+@pytest.mark.parametrize("licence", ["MIT", "mit", "ODC-By-1.0", "CC-BY-SA-3.0 AND GFDL-1.3-or-later", "LicenseRef-X"])
+def test_a_licence_is_an_spdx_expression(tmp_path: Path, licence: str) -> None:
+    recipe = loaded(tmp_path, AFTER.replace("license: MIT", f"license: {licence}"))
+    assert recipe.sft["sft1"].sources["chat"].license == licence
