@@ -14,6 +14,7 @@ from typing import Literal
 import polars as pl
 
 from plm_data.attributes.heuristics import MeasureHeuristics
+from plm_data.attributes.hub_tokenizer import FetchTokenizer
 from plm_data.attributes.language import MeasureLanguage, model_path
 from plm_data.attributes.quality import STOP_WORDS
 from plm_data.attributes.tokens import Tokenise, TrainTokenizer
@@ -129,6 +130,9 @@ class Curation:
 
     @cached_property
     def tokenizer(self) -> Output:
+        spec = self.recipe.tokenizer
+        if spec.hub is not None and spec.revision is not None:
+            return self._run("tokenizer", [FetchTokenizer(hub=spec.hub, revision=spec.revision)])[0]
         total = sum(phase.tokens for phase in self.recipe.phases.values())
         known = {name: tokens for name, (tokens, _) in self.known_supply.items()}
         # A strategy's shares are a guess here, and what nothing is known of counts as the others do.
@@ -138,9 +142,7 @@ class Curation:
             for source, quota in quotas(shares(phase.mix, phase.tokens, guess), phase.tokens).items():
                 needed[source] += quota
         parts = {source: round(tokens / total, 6) for source, tokens in needed.items()}
-        step = TrainTokenizer(
-            spec=self.recipe.tokenizer, seed=self.recipe.seed, shares=parts, documents=self.documents
-        )  # fmt: skip
+        step = TrainTokenizer(spec=spec, seed=self.recipe.seed, shares=parts, documents=self.documents)
         return self._run("tokenizer", [step])[0]
 
     @cached_property

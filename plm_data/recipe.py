@@ -7,19 +7,29 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, create_model, model_validator
 
-from plm_data.recipe_keys import Count, Name, Share, Strict, parse_count
+from plm_data.recipe_keys import Commit, Count, HubPath, Name, Share, Strict, parse_count
 from plm_data.recipe_sources import Source
 from plm_data.rules import RULE_SETS
 
 
 class TokenizerSpec(Strict):
-    """A byte-level BPE tokenizer trained on the recipe's own corpus."""
+    """A byte-level BPE tokenizer trained on the recipe's own corpus, or the one of a model on the hub."""
 
+    hub: HubPath | None = Field(None, description="repository of a model whose tokenizer is taken, instead of training")
+    revision: Commit | None = Field(None, description="commit of that repository, all 40 digits")
     vocab_size: Annotated[int, Field(ge=512)] = 8192
     train_bytes: Count = Field(16_000_000, description="text it is trained on, sampled by content hash")
     min_bytes_per_token: float = Field(
         2.0, gt=0, description="a source of n bytes is taken to give at most n / this many tokens, before any work"
     )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> TokenizerSpec:
+        if (self.hub is None) != (self.revision is None):
+            raise ValueError("hub and revision go together: a tokenizer of the hub is pinned to a commit")
+        if self.hub is not None and (trained := {"vocab_size", "train_bytes"} & self.model_fields_set):
+            raise ValueError(f"a tokenizer of the hub is not trained; take out {' and '.join(sorted(trained))}")
+        return self
 
 
 class _RuleThresholds(Strict):

@@ -23,12 +23,21 @@ def parse_count(value: Any) -> Any:
     return value
 
 
+_COMMIT = r"^[0-9a-f]{40}$"
+
+
+def _whole_commit(value: Any) -> Any:
+    if not isinstance(value, str) or not re.fullmatch(_COMMIT, value):
+        raise ValueError("expected a commit, all 40 digits of it (in quotes if it has no letter); a branch may move")
+    return value
+
+
 Count = Annotated[int, BeforeValidator(parse_count), Field(gt=0)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)]
 Share = Annotated[float, Field(gt=0, le=1)]
 # A repository of the hub, and the one state of it that a recipe means: a branch or a tag may move.
 HubPath = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$", max_length=120)]
-Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+Commit = Annotated[str, BeforeValidator(_whole_commit), Field(pattern=_COMMIT)]
 
 
 class Strict(BaseModel):

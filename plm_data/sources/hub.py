@@ -74,6 +74,11 @@ class HubReader:
         """The declared size, else what the footers say."""
         if self.spec.bytes is not None:
             return self.spec.bytes
+        names = [file.name for file in self.files]
+        bound: int | None = self._repository.once(digest(["bytes of text", self.spec.text, names]), self._text_bytes)
+        return bound
+
+    def _text_bytes(self) -> int | None:
         total = 0
         for file in self.files:
             try:

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -72,16 +72,28 @@ class Repository:
 
     @cached_property
     def files(self) -> list[HubFile]:
-        """Every file, in the order of their names. A commit's list never changes, so it is asked for once."""
-        kept = self._cache / f"{digest([self.kind, self.path, self.revision])}.files.json"
+        """Every file, in the order of their names."""
+        return [
+            HubFile(**entry) for entry in self.once("files", lambda: [asdict(file) for file in sorted(self._list())])
+        ]
+
+    def once(self, what: str, ask: Callable[[], Any]) -> Any:
+        """What ``ask`` gives, a JSON value, kept in the cache: a commit never changes, so it is asked for once."""
+        kept = self._cache / f"{digest([self.kind, self.path, self.revision, what])}.json"
         if kept.is_file():
-            return [HubFile(**entry) for entry in json.loads(kept.read_text(encoding="utf-8"))]
+            return json.loads(kept.read_text(encoding="utf-8"))
+        value = ask()
+        with self._writing():
+            self._cache.mkdir(parents=True, exist_ok=True)
+            write_json(kept, value)
+        return value
+
+    def _list(self) -> Iterator[HubFile]:
         page: str | None = f"{self._endpoint}/api/{self.kind}/{self.path}/tree/{self.revision}?recursive=true"
-        found = []
         while page:
             try:
                 entries, page = self._http.json(page)
-                found += [_listed(entry) for entry in entries if entry["type"] == "file"]
+                yield from [_listed(entry) for entry in entries if entry["type"] == "file"]
             except HttpError as error:
                 raise self._error(error, "the list of its files") from error
             except (KeyError, TypeError, ValueError) as error:
@@ -89,10 +101,6 @@ class Repository:
                     f"{self.asked_by}: {self._host} lists the files of {self.path} in a form that is not the hub's; "
                     f"see that HF_ENDPOINT is a hub."
                 ) from error
-        with self._writing():
-            self._cache.mkdir(parents=True, exist_ok=True)
-            write_json(kept, [asdict(file) for file in sorted(found)])
-        return sorted(found)
 
     def stream(self, file: HubFile, start: int, stop: int) -> Iterator[bytes]:
         """The bytes of a file from ``start`` to ``stop``."""
