@@ -6,7 +6,7 @@ import math
 import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 _SUFFIXES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
 
@@ -53,11 +53,21 @@ def _as_written(value: Any) -> Any:
     return value
 
 
-Scalar = Annotated[Any, BeforeValidator(_as_written)]
+_SCALAR = {"type": ["string", "number", "boolean"]}
+Scalar = Annotated[Any, BeforeValidator(_as_written), WithJsonSchema(_SCALAR)]
+
+
+def _or_plain(schema: dict[str, Any]) -> None:
+    """In the JSON Schema too a condition may be a plain value."""
+    keys = dict(schema)
+    schema.clear()
+    schema["anyOf"] = [_SCALAR, keys]
 
 
 class Condition(Strict):
     """What a column's value must be; a null is nothing of all this, so its row is dropped."""
+
+    model_config = ConfigDict(json_schema_extra=_or_plain)
 
     equals: Scalar = None
     min: Scalar = Field(None, description="at least")

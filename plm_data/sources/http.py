@@ -120,9 +120,11 @@ class Http:
             headers["authorization"] = f"Bearer {self._token}"
         try:
             with self._client.stream("GET", url, headers=headers) as response:
-                if response.status_code in _TRY_AGAIN:
+                # What the host refers to is addressed for a short while, and may be refused after it.
+                refused = response.status_code not in (200, 206)
+                if response.status_code in _TRY_AGAIN or (refused and _origin(str(response.url)) != self._origin):
                     raise _Fault(f"status {response.status_code}", _asked_wait(response))
-                if response.status_code not in (200, 206):
+                if refused:
                     code = re.sub(r"[^A-Za-z]", "", response.headers.get("x-error-code", ""))
                     raise HttpError(f"status {response.status_code}", response.status_code, code)
                 yield response

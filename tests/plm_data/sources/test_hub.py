@@ -178,7 +178,6 @@ def test_a_row_group_that_is_broken_on_the_hub_leaves_the_others(hub: HubServer,
             Fault("status", "/resolve/", status=404, code="EntryNotFound"),
             r"does not give data/a\.parquet of .*status 404",
         ),
-        (Fault("status", "/blobs/", status=403), r"refuses owner/corpus"),
     ],
 )
 def test_what_no_second_try_can_mend_is_said_at_once(

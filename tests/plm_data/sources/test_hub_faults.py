@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 import time
@@ -46,6 +47,7 @@ def cached(tmp_path: Path) -> list[str]:
         [Fault("status", "/api/", status=500)],
         [Fault("status", "/resolve/", status=503, times=2), Fault("status", status=502)],
         [Fault("status", status=429, retry_after="0")],
+        [Fault("status", status=403), Fault("status", status=404)],  # a signed address that ran out
         [Fault("truncate", at=4000)],
         [Fault("truncate", "/api/", at=30)],
         [Fault("longer", at=10)],
@@ -252,3 +254,23 @@ def test_the_order_of_documents_is_that_of_the_files(corpus: HubServer) -> None:
     items: list[Raw | Rejected] = read()
     assert [item.name for item in items] == [row["id"] for row in A + B]
     assert noise(3) == items[3].text  # type: ignore[union-attr]
+
+
+class _Terminal(io.StringIO):
+    def __init__(self, is_one: bool):
+        super().__init__()
+        self._is_one = is_one
+
+    def isatty(self) -> bool:
+        return self._is_one
+
+
+@pytest.mark.parametrize(("terminal", "after", "shown"), [(True, 0, True), (True, 3, False), (False, 0, False)])
+def test_a_bar_is_shown_of_a_long_download_on_a_terminal_alone(
+    corpus: HubServer, monkeypatch: pytest.MonkeyPatch, terminal: bool, after: float, shown: bool
+) -> None:
+    stderr = _Terminal(terminal)
+    monkeypatch.setattr("sys.stderr", stderr)
+    monkeypatch.setattr("plm_data.sources.hub_repository._BAR_AFTER", after)
+    repository().download(repository().files[1], ".parquet")
+    assert ("b.parquet: " in stderr.getvalue()) == shown

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from plm_data.errors import RecipeError, SourceError
 from plm_data.recipe_file import load_recipe
+from plm_data.recipe_sources import FilesSource
 from plm_data.sources.base import Raw, Rejected
 from plm_data.sources.files import FilesReader
 from tests.plm_data.sources.local_files import read, spec
@@ -191,3 +192,9 @@ def test_the_recipes_line_is_named(tmp_path: Path) -> None:
     )
     with pytest.raises(RecipeError, match=r"r\.yaml:13: sources\.a\.where\.when\.min: expected a text \(in quotes"):
         load_recipe(path)
+
+
+def test_the_schema_takes_a_plain_value_and_the_forms() -> None:
+    plain, forms = FilesSource.model_json_schema()["$defs"]["Condition"]["anyOf"]
+    assert plain == {"type": ["string", "number", "boolean"]}
+    assert set(forms["properties"]) == {"equals", "min", "max", "in"} and forms["additionalProperties"] is False
