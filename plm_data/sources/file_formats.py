@@ -231,9 +231,9 @@ def _read_whole(label: str, blocks: Iterable[bytes], columns: Columns) -> Iterat
 
 @dataclass(frozen=True)
 class ParquetShape:
-    """What a Parquet file's footer says: columns, rows of each row group, and bytes of text at most (None: unknown)."""
+    """What a Parquet file's footer says: schema, rows of each row group, and bytes of text at most (None: unknown)."""
 
-    columns: tuple[str, ...]
+    schema: pa.Schema
     rows: tuple[int, ...]
     text_bytes: int | None
 
@@ -247,7 +247,7 @@ def read_footer(file: LocalFile) -> pq.FileMetaData:
 def parquet_shape(file: LocalFile, footer: pq.FileMetaData, text: str) -> ParquetShape:
     """The shape of a file for one column of texts; raises ``BrokenFile`` if its columns make no sense."""
     with container(lambda: file.label):
-        columns = tuple(footer.schema.to_arrow_schema().names)
+        schema = footer.schema.to_arrow_schema()
     groups = [footer.row_group(i) for i in range(footer.num_row_groups)]
     chunks = [
         group.column(i)
@@ -259,7 +259,7 @@ def parquet_shape(file: LocalFile, footer: pq.FileMetaData, text: str) -> Parque
     # Texts stored as what differs from the one before may be of any length.
     unknown = any("DELTA_BYTE_ARRAY" in chunk.encodings for chunk in chunks)
     size = None if unknown else sum(chunk.total_uncompressed_size for chunk in chunks)
-    return ParquetShape(columns, tuple(group.num_rows for group in groups), size)
+    return ParquetShape(schema, tuple(group.num_rows for group in groups), size)
 
 
 def _read_row_group(unit: Unit, footer: pq.FileMetaData, columns: Columns) -> Iterator[Raw | Rejected]:

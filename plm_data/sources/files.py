@@ -104,7 +104,6 @@ class FilesReader:
                 continue
             try:
                 shape = parquet_shape(file, self._footer(file), self.spec.text)
-                unserved = self._columns.complaint(self._footer(file).schema.to_arrow_schema())
             except BrokenFile as error:
                 if self.spec.broken_files == "stop":
                     raise self._broken(error) from error
@@ -112,8 +111,8 @@ class FilesReader:
                 continue
             except OSError as error:
                 raise self._unreadable(error, file.label) from error
-            if unserved is not None:
-                key, what = unserved
+            if complaint := self._columns.complaint(shape.schema):
+                key, what = complaint
                 raise SourceError(
                     f"sources.{self.name}.{key}: {file.label} {what}. Name a column that serves, or take the file "
                     f"out of paths."

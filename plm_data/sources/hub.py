@@ -106,12 +106,12 @@ class HubReader:
         local = _local(file, whole)
         try:
             footer = read_footer(local) if whole else self._footer(file)
-            parquet_shape(local, footer, self.spec.text)
+            schema = parquet_shape(local, footer, self.spec.text).schema
         except BrokenFile as error:
             # Of a file whose row groups nobody knows, the piece with its first byte speaks.
             yield from self._broken(error, told=begin <= 0)
             return
-        if complaint := self._columns.complaint(footer.schema.to_arrow_schema()):
+        if complaint := self._columns.complaint(schema):
             key, what = complaint
             raise SourceError(
                 f"sources.{self.name}.{key}: {local.label} {what}. Name a column that serves, or leave the file out "

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from copy import deepcopy
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
@@ -104,6 +107,15 @@ def test_columns_fetches_little_of_a_file_that_is_mostly_something_else(hub: Hub
     hub.seen.clear()
     assert texts(read(2)) == expected(wide)
     assert sum(each.sent for each in hub.downloads()) == len(data)
+
+
+def test_a_footer_larger_than_what_is_fetched_first_is_fetched_too(hub: HubServer) -> None:
+    sink = io.BytesIO()
+    table = pa.Table.from_pylist(A).replace_schema_metadata({"notes": noise(1, 200_000)})
+    pq.write_table(table, sink, row_group_size=10)
+    hub.add(PATH, {"a.parquet": sink.getvalue()})
+    assert texts(read(3, read="columns")) == expected(A)
+    assert HubReader("web", spec()).size_bound()
 
 
 def test_row_groups_that_the_filter_rules_out_are_counted_and_not_fetched(hub: HubServer) -> None:
