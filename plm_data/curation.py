@@ -51,7 +51,10 @@ def default_home() -> Path:
 def _read_by(spec: SourceSpec) -> SourceSpec:
     """A source without what does not change its documents, so that a changed priority collects nothing anew."""
     plain = {"priority": 0, "dedup": "near", "domain": "any", "language": "any", "lines": "all"}
-    return spec.model_copy(update={**plain, "tokens": None, "max_epochs": None, "held_out": None})
+    planned = {"tokens": None, "max_epochs": None, "held_out": None}
+    if "bytes" in type(spec).model_fields:
+        planned["bytes"] = None
+    return spec.model_copy(update={**plain, **planned})
 
 
 class Curation:

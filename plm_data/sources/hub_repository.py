@@ -12,7 +12,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -80,7 +80,7 @@ class Repository:
     def once(self, what: str, ask: Callable[[], Any]) -> Any:
         """What ``ask`` gives, a JSON value, kept in the cache: a commit never changes, so it is asked for once."""
         kept = self._cache / f"{digest([self.kind, self.path, self.revision, what])}.json"
-        if kept.is_file():
+        with suppress(FileNotFoundError, ValueError):
             return json.loads(kept.read_text(encoding="utf-8"))
         value = ask()
         with self._writing():

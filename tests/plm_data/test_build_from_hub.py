@@ -78,6 +78,10 @@ def test_the_same_shards_come_through_faults_in_pieces_and_by_columns(
     assert refused["rule"].to_list() == ["collect.where"] * 42
     write_report(made)
 
+    # Another declared size is another plan and the same documents.
+    declared = build(tmp_path, 1, "whole, bytes: 1MB", "home")
+    assert declared.collected["web"].reused and declared.known_supply["web"][0] == 500_000
+
     # Built already, it needs no hub.
     published.seen.clear()
     assert shards(build(tmp_path, 1, "whole", "home")) == first and published.seen == []

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
@@ -60,12 +61,18 @@ class Seen:
 
 @dataclass
 class HubServer:
-    """``repositories``: (datasets or models, OWNER/NAME) → revision → file → its bytes."""
+    """``repositories``: (datasets or models, OWNER/NAME) → revision → file → its bytes; ``blobs``: sha256 → bytes.
+
+    ``token``: what it must be shown. ``ranges``: whether it knows them. ``commit``: which it says its files are of.
+    ``pages_url``: where it says the next pages of a list are.
+    """
 
     repositories: dict[tuple[str, str], dict[str, dict[str, bytes]]] = field(default_factory=dict)
+    blobs: dict[str, bytes] = field(default_factory=dict)
     token: str | None = None
     ranges: bool = True
     commit: str | None = None
+    pages_url: str | None = None
     faults: list[Fault] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
     url: str = ""
@@ -74,10 +81,7 @@ class HubServer:
 
     def add(self, path: str, files: dict[str, bytes], kind: str = "datasets", revision: str = REVISION) -> None:
         self.repositories.setdefault((kind, path), {})[revision] = files
-
-    def blobs(self) -> dict[str, bytes]:
-        repositories = self.repositories.values()
-        return {_sha256(data): data for each in repositories for files in each.values() for data in files.values()}
+        self.blobs.update((_sha256(data), data) for data in files.values())
 
     def fault(self, path: str) -> Fault | None:
         with self.lock:
@@ -111,10 +115,12 @@ def serving() -> Iterator[HubServer]:
             server.server_close()
 
 
+@lru_cache
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+@lru_cache
 def _entry(name: str, data: bytes) -> dict[str, Any]:
     oid = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
     entry: dict[str, Any] = {"type": "file", "path": name, "size": len(data), "oid": oid}
@@ -206,7 +212,7 @@ class _Handler(BaseHTTPRequestHandler):
         link = {}
         if start + _PAGE < len(entries):
             more = "&".join(f"{key}={value[0]}" for key, value in options.items() if key != "cursor")
-            link = {"Link": f'<{self.hub.url}{path}?{more}&cursor={start + _PAGE}>; rel="next"'}
+            link = {"Link": f'<{self.hub.pages_url or self.hub.url}{path}?{more}&cursor={start + _PAGE}>; rel="next"'}
         self._json(entries[start : start + _PAGE], **link)
 
     def _resolve(self, name: str, files: dict[str, bytes], revision: str) -> None:
@@ -225,7 +231,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _blob(self) -> None:
         sha256 = urlsplit(self.path).path.rsplit("/", 1)[-1]
-        data = self.hub.blobs().get(sha256)
+        data = self.hub.blobs.get(sha256)
         if data is None:
             self._refuse(404)
         else:

@@ -78,7 +78,7 @@ def test_a_server_that_knows_no_ranges_will_do(
 def test_a_download_goes_on_from_the_byte_where_it_broke(corpus: HubServer, waits: list[float]) -> None:
     corpus.faults = [Fault("drop", at=70_000), Fault("drop", at=0), Fault("truncate", at=10_000)]
     b = repository().files[1]
-    assert repository().download(b, ".parquet").read_bytes() == corpus.blobs()[b.checksum]
+    assert repository().download(b, ".parquet").read_bytes() == corpus.blobs[b.checksum]
     asked = [each.range for each in corpus.downloads()]
     end = b.size - 1
     assert asked == [f"bytes=0-{end}", f"bytes=70000-{end}", f"bytes=70000-{end}", f"bytes=80000-{end}"]
@@ -208,7 +208,7 @@ def test_a_killed_process_leaves_what_the_next_goes_on_from(corpus: HubServer, t
     have = part.stat().st_size
     assert 0 < have < b.size
     corpus.seen.clear()
-    assert repository().download(b, ".parquet").read_bytes() == corpus.blobs()[b.checksum]
+    assert repository().download(b, ".parquet").read_bytes() == corpus.blobs[b.checksum]
     assert [each.range for each in corpus.downloads()] == [f"bytes={have}-{b.size - 1}"]
 
 
@@ -224,6 +224,24 @@ def test_the_token_is_shown_to_the_hub_and_nobody_else(
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(written) >= 5 and not [path for path in written if CANARY.encode() in path.read_bytes()]
     assert CANARY not in repr(items)
+
+
+def test_a_page_of_the_list_that_lies_elsewhere_is_asked_for_without_the_token(
+    corpus: HubServer, monkeypatch: pytest.MonkeyPatch, waits: list[float]
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", CANARY)
+    corpus.add(PATH, {f"{i}.parquet": b"" for i in range(9)})
+    corpus.token, corpus.pages_url = CANARY, corpus.storage_url
+    with pytest.raises(SourceError, match=r"does not give the list of its files of owner/corpus: status 404, 7 times"):
+        read()
+    assert {each.headers.get("authorization") for each in corpus.seen if each.storage} == {None}
+
+
+def test_a_list_that_is_damaged_in_the_cache_is_asked_for_again(corpus: HubServer, tmp_path: Path) -> None:
+    listed = repository().files
+    (kept,) = (tmp_path / "hf" / "plm").glob("*.json")
+    kept.write_text(kept.read_text()[:-20])
+    assert repository().files == listed and len(corpus.seen) == 2
 
 
 @pytest.mark.parametrize(
