@@ -45,7 +45,8 @@ class Filter:
         for i in range(group.num_columns):
             chunk = group.column(i)
             condition = self.conditions.get(chunk.path_in_schema)
-            if condition is None or (bounds := _bounds(chunk)) is None:
+            # A dot may be in a column's own name, or lead to a field within another column.
+            if condition is None or "." in chunk.path_in_schema or (bounds := _bounds(chunk)) is None:
                 continue
             if not _may_meet(condition, *bounds):
                 return f"column {chunk.path_in_schema!r} is {_shown(bounds[0])} to {_shown(bounds[1])} in the row group"
@@ -66,7 +67,9 @@ def no_column(column: str, schema: pa.Schema) -> str:
 
 
 def _shown(value: Any) -> str:
-    return "null" if value is None else clip(repr(value), 60)
+    if isinstance(value, str):
+        return clip(repr(value[:60]), 60)
+    return "null" if value is None else repr(value)
 
 
 def _kind(type_: pa.DataType) -> str | None:

@@ -76,6 +76,12 @@ def test_all_conditions_must_hold_and_the_first_that_fails_is_named(tmp_path: Pa
     ]
 
 
+def test_a_column_is_not_taken_for_a_field_within_another(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"id": ["0", "1"], "text": ["a", "b"], "c": [{"n": 1}, {"n": 1}], "c.n": [7, 8]}), path)
+    assert kept(path, {"c.n": {"min": 8}}) == ["1"]
+
+
 numbers = st.integers(-3, 3) | st.sampled_from([-0.5, 0.5, 2.5])
 words = st.sampled_from(["", "a", "ab", "b", "é", "z"])
 
