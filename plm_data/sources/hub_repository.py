@@ -61,6 +61,9 @@ class Repository:
     def __init__(self, asked_by: str, kind: Literal["datasets", "models"], path: str, revision: str):
         self.asked_by, self.kind, self.path, self.revision = asked_by, kind, path, revision
         self._endpoint = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+        if not _is_address(self._endpoint):
+            # Not the value: an address can hold a password.
+            raise RecipeError(f"{asked_by}: HF_ENDPOINT is not the address of a hub; expected https://HOST.")
         self._cache = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser() / "plm"
 
     @cached_property
@@ -207,6 +210,14 @@ class Repository:
         else:
             said = f"{where} does not give {what} of {self.path} at {self.revision}: {error}. See that it has it."
         return SourceError(said)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _listed(entry: dict[str, Any]) -> HubFile:

@@ -125,8 +125,12 @@ def test_a_hub_that_is_not_there(hub: HubServer, waits: list[float], monkeypatch
         SourceError, match=r"127\.0\.0\.1:9 does not give the list of its files .*ConnectError\), 7 times"
     ):
         read()
-    monkeypatch.setenv("HF_ENDPOINT", "127.0.0.1:9")
-    with pytest.raises(SourceError, match="the address cannot be asked"):
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "ftp://127.0.0.1", "http://", "http://[", "http://a:b"])
+def test_an_endpoint_that_is_no_address(hub: HubServer, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    with pytest.raises(RecipeError, match=r"^sources\.web: HF_ENDPOINT is not the address of a hub"):
         read()
 
 
