@@ -15,6 +15,7 @@ from typing import Final, Literal
 import polars as pl
 
 from plm_data.attributes.heuristics import MeasureHeuristics
+from plm_data.attributes.hub_tokenizer import FetchTokenizer
 from plm_data.attributes.language import MeasureLanguage, model_path
 from plm_data.attributes.quality import STOP_WORDS
 from plm_data.attributes.tokens import Tokenise, TrainTokenizer
@@ -54,7 +55,10 @@ def default_home() -> Path:
 def _read_by(spec: SourceSpec) -> SourceSpec:
     """A source without what does not change its documents, so that a changed priority collects nothing anew."""
     plain = {"priority": 0, "dedup": "near", "domain": "any", "language": "any", "lines": "all"}
-    return spec.model_copy(update={**plain, "tokens": None, "max_epochs": None, "held_out": None})
+    planned = {"tokens": None, "max_epochs": None, "held_out": None}
+    if "bytes" in type(spec).model_fields:
+        planned["bytes"] = None
+    return spec.model_copy(update={**plain, **planned})
 
 
 class Curation:
@@ -165,6 +169,9 @@ class Curation:
 
     @cached_property
     def tokenizer(self) -> Output:
+        spec = self.recipe.tokenizer
+        if spec.hub is not None and spec.revision is not None:
+            return self._run_one("tokenizer", FetchTokenizer(hub=spec.hub, revision=spec.revision))
         total = sum(phase.tokens for phase in self.recipe.phases.values())
         known = {name: tokens for name, (tokens, _) in self.known_supply.items()}
         # A strategy's shares are a guess here, and what nothing is known of counts as the others do.
@@ -174,11 +181,7 @@ class Curation:
             for source, quota in quotas(shares(phase.mix, phase.tokens, guess), phase.tokens).items():
                 needed[source] += quota
         parts = {source: round(tokens / total, 6) for source, tokens in needed.items()}
-        if self.recipe.tokenizer.hub is not None:
-            raise RecipeError("tokenizer.hub: this version plans with a tokenizer of the hub, but cannot read it yet.")
-        step = TrainTokenizer(
-            spec=self.recipe.tokenizer, seed=self.recipe.seed, shares=parts, documents=self.documents
-        )  # fmt: skip
+        step = TrainTokenizer(spec=spec, seed=self.recipe.seed, shares=parts, documents=self.documents)
         return self._run_one("tokenizer", step)
 
     @cached_property

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 _SUFFIXES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
 
@@ -50,3 +51,63 @@ class Strict(BaseModel):
     """A section of the recipe: an unknown key is an error, and nothing changes after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _as_written(value: Any) -> Any:
+    """A value that a column may be compared with: text, a number, true or false."""
+    if not isinstance(value, (str, int, float)) or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError("expected a text (in quotes if it looks like a date), a number, true or false")
+    return value
+
+
+_SCALAR = {"type": ["string", "number", "boolean"]}
+Scalar = Annotated[Any, BeforeValidator(_as_written), WithJsonSchema(_SCALAR)]
+
+
+def _or_plain(schema: dict[str, Any]) -> None:
+    """In the JSON Schema too a condition may be a plain value."""
+    keys = dict(schema)
+    schema.clear()
+    schema["anyOf"] = [_SCALAR, keys]
+
+
+class Condition(Strict):
+    """What a column's value must be; a null is nothing of all this, so its row is dropped."""
+
+    model_config = ConfigDict(json_schema_extra=_or_plain)
+
+    equals: Scalar = None
+    min: Scalar = Field(None, description="at least")
+    max: Scalar = Field(None, description="at most")
+    in_: tuple[Scalar, ...] = Field((), alias="in", min_length=1, description="one of these")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, value: Any) -> Any:
+        return value if isinstance(value, (dict, Condition)) else {"equals": value}
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Condition:
+        if not self.values:
+            raise ValueError("says nothing; give a value, or one of min, max and in")
+        if len({kind_of(value) for value in self.values}) > 1:
+            raise ValueError("its values are of more than one kind; give only texts, only numbers, or true and false")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min {self.min!r} is more than max {self.max!r}, so that no row could pass")
+        return self
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """Every value that the condition names."""
+        return (*(each for each in (self.equals, self.min, self.max) if each is not None), *self.in_)
+
+
+def kind_of(value: Any) -> str:
+    """What a value can be compared with. True is no number here."""
+    return "boolean" if isinstance(value, bool) else "text" if isinstance(value, str) else "number"
+
+
+Where = Annotated[
+    dict[Annotated[str, Field(min_length=1)], Condition],
+    Field(description="column → the value that it must have, or {min, max, in}; rows that fail any are dropped"),
+]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from plm_data.recipe_keys import Commit, Count, HubPath, Name, Strict
+from plm_data.recipe_keys import Commit, Count, HubPath, Name, Strict, Where
 
 
 class SourceSpec(Strict):
@@ -86,10 +86,11 @@ class FilesSource(SourceSpec):
     broken_files: Literal["stop", "quarantine"] = Field(
         "stop", description="a truncated or corrupt file stops the build, or is quarantined but for what can be read"
     )
+    where: Where = Field({})
 
 
 class HubSource(SourceSpec):
-    """The files of a dataset repository of the hub, read as they lie, at one commit."""
+    """The Parquet files of a dataset repository of the hub, read as they lie, at one commit."""
 
     reader: Literal["hub"]
     path: HubPath = Field(description="the repository: OWNER/NAME")
@@ -97,11 +98,20 @@ class HubSource(SourceSpec):
     files: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
         ("**/*.parquet",), min_length=1, description="globs of the files in the repository"
     )
+    read: Literal["whole", "columns"] = Field(
+        "whole",
+        description="whole: each file is downloaded, checked against its sha256 and kept in the cache; "
+        "columns: of each row group only the columns needed, which no sum is known of, and nothing is kept",
+    )
     text: str = Field("text", description="column of the text")
     id: str | None = Field("id", description="column of the id; null: the text's own hash")
     license_column: str | None = None
-    where: dict[Annotated[str, Field(min_length=1)], Any] = Field({}, description="column → what its value must be")
-    bytes: Count | None = Field(None, description="declared size of the text, for the plan")
+    where: Where = Field({})
+    bytes: Count | None = Field(None, description="declared size of the text, for the plan; null: the footers are read")
+    max_document_bytes: Count = Field(20_000_000, description="a longer text (UTF-8) is quarantined")
+    broken_files: Literal["stop", "quarantine"] = Field(
+        "stop", description="a corrupt file stops the build, or is quarantined but for what can be read"
+    )
 
 
 Source = Annotated[

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from plm_data.errors import RecipeError
 from plm_data.recipe_sources import (
     FilesSource,
     HubSource,
@@ -38,5 +37,7 @@ def make_reader(name: str, spec: SourceSpec) -> Reader:
 
         return FilesReader(name, spec)
     if isinstance(spec, HubSource):
-        raise RecipeError(f"sources.{name}: this version plans sources of `reader: hub`, but cannot read them yet.")
+        from plm_data.sources.hub import HubReader
+
+        return HubReader(name, spec)
     raise TypeError(f"no reader for {type(spec).__name__}")

@@ -28,6 +28,7 @@ from plm_data.sources.file_bytes import (
     without_bom,
 )
 from plm_data.sources.python_env import UNKNOWN_LICENSE
+from plm_data.sources.where import Filter, no_column
 from plm_data.store import digest
 
 _KINDS: dict[str, Literal["parquet", "lines", "whole"]] = {
@@ -103,6 +104,20 @@ class Columns:
     license: str | None
     default_license: str
     max_bytes: int
+    where: Filter
+
+    def complaint(self, schema: pa.Schema) -> tuple[str, str] | None:
+        """The recipe's key that a Parquet file with this schema cannot serve, and what the file has or has not."""
+        for key, column in (("text", self.text), ("license_column", self.license)):
+            if column is not None and column not in schema.names:
+                return key, no_column(column, schema)
+        what = self.where.complaint(schema)
+        return ("where", what) if what else None
+
+    def stored(self, schema: pa.Schema) -> list[str]:
+        """The columns that must be read of a Parquet file with this schema."""
+        wanted = dict.fromkeys((self.text, self.id, self.license, *self.where.columns))
+        return [name for name in wanted if name is not None and name in schema.names]
 
     @property
     def max_line(self) -> int:
@@ -216,9 +231,9 @@ def _read_whole(label: str, blocks: Iterable[bytes], columns: Columns) -> Iterat
 
 @dataclass(frozen=True)
 class ParquetShape:
-    """What a Parquet file's footer says: columns, rows of each row group, and bytes of text at most (None: unknown)."""
+    """What a Parquet file's footer says: schema, rows of each row group, and bytes of text at most (None: unknown)."""
 
-    columns: tuple[str, ...]
+    schema: pa.Schema
     rows: tuple[int, ...]
     text_bytes: int | None
 
@@ -232,7 +247,7 @@ def read_footer(file: LocalFile) -> pq.FileMetaData:
 def parquet_shape(file: LocalFile, footer: pq.FileMetaData, text: str) -> ParquetShape:
     """The shape of a file for one column of texts; raises ``BrokenFile`` if its columns make no sense."""
     with container(lambda: file.label):
-        columns = tuple(footer.schema.to_arrow_schema().names)
+        schema = footer.schema.to_arrow_schema()
     groups = [footer.row_group(i) for i in range(footer.num_row_groups)]
     chunks = [
         group.column(i)
@@ -244,15 +259,18 @@ def parquet_shape(file: LocalFile, footer: pq.FileMetaData, text: str) -> Parque
     # Texts stored as what differs from the one before may be of any length.
     unknown = any("DELTA_BYTE_ARRAY" in chunk.encodings for chunk in chunks)
     size = None if unknown else sum(chunk.total_uncompressed_size for chunk in chunks)
-    return ParquetShape(columns, tuple(group.num_rows for group in groups), size)
+    return ParquetShape(schema, tuple(group.num_rows for group in groups), size)
 
 
 def _read_row_group(unit: Unit, footer: pq.FileMetaData, columns: Columns) -> Iterator[Raw | Rejected]:
     row = unit.rows_before
     with container(lambda: f"{unit.file.label}:row {row + 1}"):
-        there = footer.schema.to_arrow_schema().names
-        names = [name for name in (columns.text, columns.id, columns.license) if name in there]
+        names = columns.stored(footer.schema.to_arrow_schema())
         group = footer.row_group(unit.start)
+        if why := columns.where.rules_out(group):
+            for number in range(row + 1, row + group.num_rows + 1):
+                yield Rejected(f"{unit.file.label}:row {number}", "dropped", "where", why)
+            return
         size = sum(
             group.column(i).total_uncompressed_size
             for i in range(footer.num_columns)
@@ -265,21 +283,39 @@ def _read_row_group(unit: Unit, footer: pq.FileMetaData, columns: Columns) -> It
                 source, metadata=footer, pre_buffer=False, buffer_size=BLOCK, page_checksum_verification=True
             )
             for batch in file.iter_batches(rows, row_groups=[unit.start], columns=names, use_threads=False):
-                nothing = [None] * batch.num_rows
-                cells = (
-                    _texts(batch.column(columns.text), columns.max_bytes),
-                    _cells(batch.column(columns.id)) if columns.id in names else nothing,
-                    _cells(batch.column(columns.license), any_type=True) if columns.license in names else nothing,
-                )
-                for text, identity, license_name in zip(*cells, strict=True):
+                asked = {name: _plain(batch.column(name)).to_pylist() for name in columns.where.columns}
+                refusals = columns.where.refusals(asked, batch.num_rows)
+                documents = _documents(batch, columns, names, refusals)
+                for why in refusals:
                     row += 1
-                    item = columns.document(text, identity, license_name)
+                    if why is not None:
+                        yield Rejected(f"{unit.file.label}:row {row}", "dropped", "where", why)
+                        continue
+                    item = next(documents)
                     if isinstance(item, Raw):
                         yield item
                     else:
                         yield Rejected(f"{unit.file.label}:row {row}", "quarantined", *item)
         if (lost := unit.rows_before + group.num_rows - row) != 0:
             raise BrokenFile(f"{unit.file.label}:row {row + 1}", f"{lost} rows fewer than its footer says")
+
+
+def _documents(
+    batch: pa.RecordBatch, columns: Columns, names: list[str], refusals: list[str | None]
+) -> Iterator[Raw | Reason]:
+    """The rows of a batch that are not refused."""
+    passed = [why is None for why in refusals]
+    mask = None if all(passed) else pa.array(passed)
+
+    def cells(name: str | None, convert: Callable[[pa.Array], list[Any]]) -> list[Any]:
+        if name not in names:
+            return [None] * sum(passed)
+        column = _plain(batch.column(name))
+        return convert(column if mask is None else column.filter(mask))
+
+    texts = cells(columns.text, lambda column: _texts(column, columns.max_bytes))
+    licenses = cells(columns.license, lambda column: _cells(column, any_type=True))
+    return map(columns.document, texts, cells(columns.id, _cells), licenses)
 
 
 def _plain(column: pa.Array) -> pa.Array:

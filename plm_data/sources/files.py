@@ -23,6 +23,7 @@ from plm_data.sources.file_formats import (
     read_footer,
     read_unit,
 )  # fmt: skip
+from plm_data.sources.where import Filter
 from plm_data.store import digest, file_sha256
 
 # Bytes of a plain JSONL file that one piece reads at a time.
@@ -37,7 +38,9 @@ class FilesReader:
 
     def __init__(self, name: str, spec: FilesSource):
         self.name, self.spec = name, spec
-        self._columns = Columns(spec.text, spec.id, spec.license_column, spec.license, spec.max_document_bytes)
+        self._columns = Columns(
+            spec.text, spec.id, spec.license_column, spec.license, spec.max_document_bytes, Filter(spec.where)
+        )
         # A footer can be large, and a file's row groups come one after the other.
         self._footer = lru_cache(maxsize=1)(read_footer)
 
@@ -92,6 +95,11 @@ class FilesReader:
         """Parquet file → what its footer says; None for a broken one that is to be quarantined."""
         shapes: dict[Path, ParquetShape | None] = {}
         for file in self.files:
+            if file.kind != "parquet" and self.spec.where:
+                raise RecipeError(
+                    f"sources.{self.name}.where: {file.label} is not Parquet, and only that can be filtered by column. "
+                    f"Take it out of paths, or take where out."
+                )
             if file.kind != "parquet" or file.size == 0:
                 continue
             try:
@@ -103,12 +111,12 @@ class FilesReader:
                 continue
             except OSError as error:
                 raise self._unreadable(error, file.label) from error
-            for key, column in (("text", self.spec.text), ("license_column", self.spec.license_column)):
-                if column is not None and column not in shape.columns:
-                    raise SourceError(
-                        f"sources.{self.name}.{key}: {file.label} has no column {column!r}; its columns are "
-                        f"{', '.join(shape.columns)}. Name one of them, or take the file out of paths."
-                    )
+            if complaint := self._columns.complaint(shape.schema):
+                key, what = complaint
+                raise SourceError(
+                    f"sources.{self.name}.{key}: {file.label} {what}. Name a column that serves, or take the file "
+                    f"out of paths."
+                )
             shapes[file.path] = shape
         return shapes
 
@@ -135,7 +143,8 @@ class FilesReader:
     def _fingerprint(self) -> str:
         spec = self.spec
         options = [spec.text, spec.id, spec.license_column, spec.license, spec.max_document_bytes, spec.broken_files]
-        return digest([[list(item) for item in self._contents.items()], options])
+        stated = spec.model_dump(mode="json", include={"where"})
+        return digest([[list(item) for item in self._contents.items()], options, stated])
 
     @cached_property
     def _contents(self) -> dict[str, str]:
