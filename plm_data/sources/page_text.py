@@ -24,9 +24,7 @@ def page_text(mode: Extract, charset: str | None, body: bytes) -> dict[str, Any]
     facts = {"title": tree.title, "language": _language(tree), "encoding": encoding}
     return {
         "text": _main_text(mode, html, tree),
-        "license": page_licence(
-            _addresses(tree, "a[rel~='license' i], link[rel~='license' i]"), _addresses(tree, "footer a")
-        ),
+        "license": _licence(html, tree),
         "facts": {name: " ".join(value.split())[:_LONGEST_FACT] for name, value in facts.items() if value},
     }
 
@@ -44,7 +42,14 @@ def _language(tree: HTMLTree) -> str | None:
     return root.get_attribute("lang") if root else None
 
 
+def _licence(html: str, tree: HTMLTree) -> str | None:
+    # Few pages name it, and to search a tree takes longer than to search a text.
+    if "creativecommons.org" not in html.lower():
+        return None
+    marked = _addresses(tree, "a[rel~='license' i], link[rel~='license' i]")
+    return page_licence(marked, _addresses(tree, "footer a"))
+
+
 def _addresses(tree: HTMLTree, selector: str) -> list[str]:
-    if tree.document is None:
-        return []
-    return [address for node in tree.document.query_selector_all(selector) if (address := node.get_attribute("href"))]
+    links = tree.document.query_selector_all(selector) if tree.document else ()
+    return [address for link in links if (address := link.get_attribute("href"))]
