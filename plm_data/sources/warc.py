@@ -131,6 +131,8 @@ class WarcReader:
         if record.block is None:
             detail = f"{where}: {record.length:,} bytes; max_page_bytes is {self.spec.max_page_bytes:,}"
             return Rejected(name, "quarantined", "too-long", detail)
+        if "warc-segment-number" in record.fields:
+            return Rejected(name, "quarantined", "segmented", f"{where}: one of several records that hold a page")
         try:
             if kind == "conversion":
                 return self._text(name, record.fields, record.block)
@@ -174,7 +176,14 @@ class WarcReader:
     ) -> Raw | Rejected:  # fmt: skip
         if not text.strip():
             return Rejected(name, "dropped", "no-text", "nothing is left without what stands around the main text")
-        known = {"url": _url(fields), "date": fields.get("warc-date", ""), "content_type": content_type, **known}
+        known = {
+            "url": _url(fields),
+            "date": fields.get("warc-date", ""),
+            "content_type": content_type,
+            # Why the crawler cut the page off, where it did.
+            "truncated": fields.get("warc-truncated", ""),
+            **known,
+        }
         return Raw(name, text, license_name or self.spec.license, {key: value for key, value in known.items() if value})
 
 

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from plm_data.build import Build
+from plm_data.engine import run_steps
 from plm_data.errors import RecipeError, SourceError
 from plm_data.inspect.explain import explain
 from plm_data.inspect.tables import open_built
@@ -21,6 +22,7 @@ from plm_data.sources import make_reader
 from plm_data.sources.base import Raw, Rejected
 from plm_data.sources.collect import Collect
 from plm_data.sources.warc import WarcReader
+from plm_data.store import Store
 from tests.plm_data.sources.web_archives import ENGLISH, html, page, record, response, write_gzip
 
 DATE = "2024-05-06T07:08:09Z"
@@ -85,6 +87,7 @@ def test_what_holds_no_page_is_dropped_and_what_cannot_be_read_is_quarantined(tm
             of("bomb", response(gzip.compress(bytes(10**7)), Content_Encoding="gzip")),
             of("not-http", b"<html>"),
             of("cut", response(text), length=10**6),
+            of("segment", response(text), WARC_Segment_Number="1"),
             record(response(text), url=None),
             of("revisit", b"", kind="revisit"),
         ],
@@ -106,7 +109,8 @@ def test_what_holds_no_page_is_dropped_and_what_cannot_be_read_is_quarantined(tm
         "http://bomb/": ("quarantined", "too-long"),
         "http://not-http/": ("quarantined", "broken-http"),
         "http://cut/": ("quarantined", "wrong-length"),
-        f"{archive}: record 18": ("quarantined", "broken-header"),
+        "http://segment/": ("quarantined", "segmented"),
+        f"{archive}: record 19": ("quarantined", "broken-header"),
         f"{archive}: revisit records": ("dropped", "not-a-page"),
     }
 
@@ -153,6 +157,13 @@ def test_each_document_comes_once_whatever_the_number_of_pieces(tmp_path: Path, 
     if pieces == 7:
         # The pages of a file are dealt out evenly, whatever lies between them.
         assert max(sum(isinstance(item, Raw) for item in piece) for piece in items) <= 4
+
+
+def test_a_page_that_the_crawler_cut_off_is_kept_and_told(tmp_path: Path) -> None:
+    cut = record(response(html().encode()[:-200]), url="http://a/", WARC_Truncated="length")
+    (document,) = read(write_gzip(tmp_path / "a.warc.gz", [cut]))
+    assert isinstance(document, Raw) and document.metadata is not None
+    assert document.metadata["truncated"] == "length"
 
 
 def test_captures_of_one_address_are_documents_of_their_own(tmp_path: Path) -> None:
@@ -278,6 +289,13 @@ def test_what_is_collected_does_not_depend_on_how_it_is_divided(tmp_path: Path) 
         found.append((sum(each.kept for each in counts), known.rows()))
         assert all(json.loads(each)["url"] for each in known["metadata"])
     assert found[0] == found[1] and found[0][0] == 8
+
+
+def test_processes_of_a_pool_extract_as_this_one_does(tmp_path: Path) -> None:
+    spec = pages_build(tmp_path, "balanced").recipe.sources["web"]
+    step = Collect(source="web", spec=spec, fingerprint="", pieces=3)
+    alone, pool = (run_steps(Store(tmp_path / str(n)), [step], "collect", workers=n)[0] for n in (1, 2))
+    assert alone.content == pool.content and alone.counts.kept == 8
 
 
 def test_a_source_that_knows_nothing_beside_its_texts_writes_no_metadata(tmp_path: Path) -> None:
