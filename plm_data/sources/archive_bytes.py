@@ -7,6 +7,7 @@ before it: a record whose length is wrong takes nothing of the next one, and beh
 from __future__ import annotations
 
 import zlib
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ RECORD_START = b"WARC/"
 _MEMBER_START = b"\x1f\x8b\x08"
 # Small, since what follows a member is copied for each one; and as much of a member as tells how it begins.
 _RAW, _TASTE = 1 << 16, 1 << 12
+# Blocks of a broken member that are searched for the next one.
+_REMEMBERED = 16
 _GZIP = 31
 
 
@@ -53,14 +56,18 @@ def _gzip_blocks(file: BinaryIO) -> Iterator[bytes | Break]:
         decoder = zlib.decompressobj(_GZIP)
         # Until it is told how the member begins, what there is of it.
         head: bytes | None = b""
-        untouched, damage = True, None
+        chunks, damage = deque([raw]), None
         try:
             while not decoder.eof:
-                if not raw and not (raw := file.read(_RAW)):
-                    damage = ("truncated", "gzip: the file ends within a member")
-                    break
+                if not raw:
+                    if not (raw := file.read(_RAW)):
+                        damage = ("truncated", "gzip: the file ends within a member")
+                        break
+                    chunks.append(raw)
+                    if len(chunks) > _REMEMBERED:
+                        chunks.popleft()
                 block = decoder.decompress(raw, BLOCK)
-                raw, untouched = decoder.unconsumed_tail, False
+                raw = decoder.unconsumed_tail
                 if head is not None:
                     block = head + block
                     if len(block) < len(RECORD_START) and not decoder.eof:
@@ -80,8 +87,8 @@ def _gzip_blocks(file: BinaryIO) -> Iterator[bytes | Break]:
             # It is not the record before that is damaged.
             yield Break()
         yield Break(damage)
-        # The start of the member that is broken is not the one to go on from.
-        raw, first = _next_member(file, raw[1:] if untouched else raw), True
+        # What is broken may have been read far over its end; its own start is not the one to go on from.
+        raw, first = _next_member(file, b"".join(chunks)[1:]), True
 
 
 def _next_member(file: BinaryIO, raw: bytes) -> bytes:
