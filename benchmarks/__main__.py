@@ -13,7 +13,7 @@ from plm_data.recipe_keys import parse_count
 # The size of the corpus where none is given, so that a run takes minutes on two cores.
 NAMES: Final = {
     "filters": "20MB", "minhash": "200MB", "exact": "1GB", "whatif": "100MB", "end_to_end": "200MB",
-    "signatures": "3MB", "mixing": "200MB",
+    "signatures": "3MB", "mixing": "200MB", "web": "6MB",
 }  # fmt: skip
 
 

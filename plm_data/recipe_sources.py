@@ -114,8 +114,23 @@ class HubSource(SourceSpec):
     )
 
 
+class WarcSource(SourceSpec):
+    """Web archives: the main text of the pages in WARC files, and the texts in WET files as they are."""
+
+    reader: Literal["warc"]
+    paths: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        min_length=1, description="files, folders (with all below them) or globs, from the recipe's working folder"
+    )
+    extract: Literal["precise", "balanced", "fast"] = Field(
+        "balanced", description="Trafilatura with a second opinion, or with its own alone; fast: Resiliparse"
+    )
+    max_page_bytes: Count = Field(20_000_000, description="a longer page is quarantined")
+    max_seconds: float = Field(30, gt=0, description="of the processor for a page's text; it is quarantined if over")
+    max_memory: Count = Field(2_000_000_000, description="of the process that extracts; a page over it is quarantined")
+
+
 Source = Annotated[
-    PythonSource | ReadmeSource | MathsSource | HuggingFaceSource | FilesSource | HubSource,
+    PythonSource | ReadmeSource | MathsSource | HuggingFaceSource | FilesSource | HubSource | WarcSource,
     Field(discriminator="reader"),
 ]
 

@@ -113,6 +113,7 @@ def _rejection(row: dict[str, Any]) -> str:
 
 def _facts(build: Build, document: dict[str, Any], measured: dict[str, Any]) -> list[str]:
     spec = build.recipe.sources[document["source"]]
+    known = tables.metadata(build, document["source"], document["id"])
     return [
         printable(document["name"]),
         f"  id        {document['id']}",
@@ -121,6 +122,7 @@ def _facts(build: Build, document: dict[str, Any], measured: dict[str, Any]) -> 
         f"  size      {document['bytes']:,} bytes, {measured['words']:,} words, {document['token_count']:,} tokens",
         f"  language  {measured['language']} {measured['language_score']:.2f}, then {measured['runner_up']} "
         f"{measured['runner_up_score']:.2f}; the source declares {spec.language}",
+        *(f"  metadata  {name}: {printable(value)}" for name, value in sorted(known.items())),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,14 @@ def texts(build: Build, source: str, ids: Sequence[str]) -> dict[str, str]:
     """The texts of some documents of a source by id."""
     wanted = pl.scan_parquet(build.documents[source].parts(), glob=False).filter(pl.col("id").is_in(list(ids)))
     return dict(wanted.select("id", "text").collect().iter_rows())
+
+
+def metadata(build: Build, source: str, identity: str) -> dict[str, str]:
+    """What the source's reader knew of a document beside its text."""
+    if not (parts := build.collected[source].parts("metadata")):
+        return {}
+    rows = pl.scan_parquet(parts, glob=False).filter(pl.col("id") == identity).collect()["metadata"]
+    return dict(json.loads(rows[0])) if len(rows) else {}
 
 
 def texts_of(build: Build, documents: Sequence[tuple[str, str]]) -> dict[str, str]:

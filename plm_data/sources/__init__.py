@@ -10,6 +10,7 @@ from plm_data.recipe_sources import (
     PythonSource,
     ReadmeSource,
     SourceSpec,
+    WarcSource,
 )
 from plm_data.sources.base import Reader
 
@@ -40,4 +41,8 @@ def make_reader(name: str, spec: SourceSpec) -> Reader:
         from plm_data.sources.hub import HubReader
 
         return HubReader(name, spec)
+    if isinstance(spec, WarcSource):
+        from plm_data.sources.warc import WarcReader
+
+        return WarcReader(name, spec)
     raise TypeError(f"no reader for {type(spec).__name__}")

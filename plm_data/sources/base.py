@@ -9,11 +9,15 @@ from typing import Literal, Protocol
 
 @dataclass(frozen=True)
 class Raw:
-    """A document as it was found. ``name`` is its own name within the source, free of the machine's paths."""
+    """A document as it was found. ``name`` is its own name within the source, free of the machine's paths.
+
+    ``metadata``: what else is known of it, to be shown by ``plm explain``; no step decides by it.
+    """
 
     name: str
     text: str
     license: str
+    metadata: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)

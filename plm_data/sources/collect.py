@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -28,6 +30,7 @@ _MAX_REPLACEMENT_SHARE = 0.05
 
 _FOUND = pa.schema([(name, pa.large_string()) for name in ("id", "name", "text", "license")])
 _DOCUMENT = ["id", "name", "text", "license", "content_hash", "bytes"]
+_METADATA = pa.schema([(name, pa.large_string()) for name in ("id", "metadata")])
 _REJECTED = pa.schema([(name, pa.string()) for name in ("id", "name", "verdict", "reason", "detail")])
 
 
@@ -41,7 +44,11 @@ def _write_rejected(out: Path, partition: int, rows: list[dict[str, str]]) -> tu
 
 @dataclass(frozen=True)
 class Collect(Step):
-    """Read one source, piece by piece, and send each document to the partition of its id."""
+    """Read one source, piece by piece, and send each document to the partition of its id.
+
+    What a reader knows beside a document lies in files of its own (``metadata``: id and a JSON object), which are
+    there only if it knows something.
+    """
 
     name: ClassVar[str] = "collect"
     source: str
@@ -57,10 +64,18 @@ class Collect(Step):
         rejected: list[dict[str, str]] = []
         kept = size = 0
         columns: tuple[list[str], ...] = ([], [], [], [])
-        with scatter(scatter_file(out, partition, "found"), _FOUND, self.pieces, "lz4") as rows:
+        known: list[dict[str, str]] = []
+        with scatter(scatter_file(out, partition, "found"), _FOUND, self.pieces, "lz4") as rows, ExitStack() as stack:
+            write_known: Callable[[pa.Table], None] | None = None
 
             def flush() -> None:
-                nonlocal size
+                nonlocal size, write_known
+                if known:
+                    write_known = write_known or stack.enter_context(
+                        slice_writer(part_file(out, partition, "metadata"))
+                    )
+                    write_known(pa.Table.from_pylist(known, schema=_METADATA))
+                    known.clear()
                 table = pa.table([pa.array(values, pa.large_string()) for values in columns], schema=_FOUND)
                 rows.add(table, np.array([partition_of(identity, self.pieces) for identity in columns[0]]))
                 size = 0
@@ -76,6 +91,8 @@ class Collect(Step):
                 text = item.text.encode("utf-8", "replace").decode("utf-8")
                 for values, value in zip(columns, (identity, item.name, text, license_name), strict=True):
                     values.append(value)
+                if item.metadata:
+                    known.append({"id": identity, "metadata": json.dumps(item.metadata, ensure_ascii=False)})
                 kept, size = kept + 1, size + len(text)
                 if size >= SLICE_BYTES:
                     flush()
