@@ -60,7 +60,7 @@ def inputs(build: Build) -> Json:
         # What compiled code may round otherwise; anything else of a machine reaches no shard.
         "platform": {"machine": platform.machine(), "system": platform.system()},
         "packages": library_versions(),
-        "code": {step.name: code_version(step.__module__) for step in _step_kinds()},
+        "code": {f"{step.name} ({step.__name__})": code_version(step.__module__) for step in _step_kinds()},
         "models": {model_path().name: file_sha256(model_path())},
         "sources": {
             name: {"reader": build.recipe.sources[name].reader, "fingerprint": reader.fingerprint()}

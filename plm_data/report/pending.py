@@ -15,7 +15,9 @@ def pending_lines(steps: Sequence[PendingStep]) -> Iterator[str]:
         yield "everything is built: no step would run"
         return
     runs = sum(step.when == "runs" for step in steps)
-    yield f"{runs} steps would run, and the {len(steps) - runs} after them where these give other bytes:"
+    counted = "1 step would run" if runs == 1 else f"{runs} steps would run"
+    after = f", and the {len(steps) - runs} after where the bytes of what they read change" if len(steps) > runs else ""
+    yield f"{counted}{after}:"
     for (stage, when), group in groupby(steps, key=lambda step: (step.stage, step.when)):
         found = list(group)
         yield f"  {when:<7}  {stage:<14} {clip(', '.join(step.of for step in found), 100)}"
