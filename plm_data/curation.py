@@ -33,6 +33,7 @@ from plm_data.recipe_sources import SourceSpec
 from plm_data.sources import make_reader
 from plm_data.sources.base import Reader
 from plm_data.sources.collect import Collect, Normalise
+from plm_data.sources.limit import Limit, Sample, limits
 from plm_data.store import Output, Store, file_sha256
 
 # FineWeb's, for a recipe that names neither bands and rows nor a threshold.
@@ -50,7 +51,8 @@ def default_home() -> Path:
 def _read_by(spec: SourceSpec) -> SourceSpec:
     """A source without what does not change its documents, so that a changed priority collects nothing anew."""
     plain = {"priority": 0, "dedup": "near", "domain": "any", "language": "any", "lines": "all"}
-    return spec.model_copy(update={**plain, "tokens": None, "max_epochs": None, "held_out": None})
+    trial = dict.fromkeys(("limit_documents", "limit_bytes", "limit_tokens"))
+    return spec.model_copy(update={**plain, **trial, "tokens": None, "max_epochs": None, "held_out": None})
 
 
 class Curation:
@@ -100,6 +102,9 @@ class Curation:
                 known[name] = (spec.tokens, "declares")
             elif (bound := self.readers[name].size_bound()) is not None:
                 known[name] = (int(bound / ratio), "can, before curation, give at most")
+            _, most_bytes = limits(spec, ratio)
+            if most_bytes is not None and (name not in known or int(most_bytes / ratio) < known[name][0]):
+                known[name] = (int(most_bytes / ratio), "can, by its limit, give at most")
         return known
 
     @cached_property
@@ -122,10 +127,34 @@ class Curation:
         return dict(zip(self.recipe.sources, self._run("collect", list(steps)), strict=True))
 
     @cached_property
-    def documents(self) -> dict[str, Output]:
-        """Source → its documents in normal form."""
+    def normalised(self) -> dict[str, Output]:
+        """Source → all its documents in normal form."""
         steps = [Normalise(collected=output, pieces=self.partitions) for output in self.collected.values()]
         return dict(zip(self.collected, self._run("normalise", list(steps)), strict=True))
+
+    @cached_property
+    def sampled(self) -> dict[str, Output]:
+        """Source that a trial limits → what its limits leave of its documents."""
+        seed, ratio = self.recipe.seed, self.recipe.tokenizer.min_bytes_per_token
+        most = {name: limits(spec, ratio) for name, spec in self.recipe.sources.items()}
+        steps = {
+            name: Limit(documents=self.normalised[name], most_documents=count, most_bytes=size, seed=seed)
+            for name, (count, size) in most.items()
+            if count is not None or size is not None
+        }
+        if not steps:
+            return {}
+        found = self._run("limit", list(steps.values()))
+        samples = [
+            Sample(documents=step.documents, limit=limit, seed=seed)
+            for step, limit in zip(steps.values(), found, strict=True)
+        ]
+        return dict(zip(steps, self._run("sample", list(samples)), strict=True))
+
+    @property
+    def documents(self) -> dict[str, Output]:
+        """Source → its documents in normal form, within its limits."""
+        return self.normalised | self.sampled
 
     @cached_property
     def tokenizer(self) -> Output:
@@ -249,8 +278,10 @@ class Curation:
         won = self._run("winners", [winners.NearWinners(entrants=exact, buckets=buckets, pieces=self.partitions)])[0]
         deciding = [
             Decide(
-                source=name, domain=spec.domain, collected=self.collected[name], columns=columns[name],
-                judged=judged[name], won=won,
+                source=name, domain=spec.domain, columns=columns[name], judged=judged[name], won=won,
+                through=tuple(
+                    stage[name] for stage in (self.collected, self.normalised, self.sampled) if name in stage
+                ),
             )
             for name, spec in self.recipe.sources.items()
         ]  # fmt: skip

@@ -12,6 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from plm_data.errors import RecipeError
+from plm_data.locations import redacted
 from plm_data.recipe import Recipe, thresholds
 from plm_data.recipe_phases import check_phases
 from plm_data.recipe_sources import READERS
@@ -112,7 +113,7 @@ def _explain(path: Path, node: yaml.Node, error: ValidationError) -> str:
         elif item["type"] == "union_tag_invalid":
             messages.append(f"{where}: {key}: {_FORMS_OF_A_MIX}.")
         else:
-            found = "" if isinstance(item["input"], (dict, list)) else f" (found {item['input']!r})"
+            found = "" if isinstance(item["input"], (dict, list)) else f" (found {redacted(repr(item['input']))})"
             messages.append(f"{where}: {key}: {item['msg'].removeprefix('Value error, ')}{found}.")
     return "\n".join(messages)
 

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from plm_data.recipe_sources import FilesSource, HuggingFaceSource, MathsSource, PythonSource, ReadmeSource, SourceSpec
+from plm_data.recipe_sources import (
+    FilesSource,
+    HuggingFaceSource,
+    MathsSource,
+    PythonSource,
+    ReadmeSource,
+    SourceSpec,
+    SourceTreeSource,
+)
 from plm_data.sources.base import Reader
 
 
@@ -28,4 +36,8 @@ def make_reader(name: str, spec: SourceSpec) -> Reader:
         from plm_data.sources.files import FilesReader
 
         return FilesReader(name, spec)
+    if isinstance(spec, SourceTreeSource):
+        from plm_data.sources.source_tree import SourceTreeReader
+
+        return SourceTreeReader(name, spec)
     raise TypeError(f"no reader for {type(spec).__name__}")

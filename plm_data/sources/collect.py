@@ -27,7 +27,7 @@ from plm_data.text.normalise import content_hash, normalise
 _MAX_REPLACEMENT_SHARE = 0.05
 
 _FOUND = pa.schema([(name, pa.large_string()) for name in ("id", "name", "text", "license")])
-_DOCUMENT = ["id", "name", "text", "license", "content_hash", "bytes"]
+DOCUMENT = ["id", "name", "text", "license", "content_hash", "bytes"]
 _REJECTED = pa.schema([(name, pa.string()) for name in ("id", "name", "verdict", "reason", "detail")])
 
 
@@ -188,4 +188,4 @@ def _documents(batch: pl.DataFrame, rejected: list[dict[str, str]]) -> pl.DataFr
     kept = frame.filter(~(pl.col("bad") | pl.col("empty")))
     return kept.with_columns(
         content_hash(kept["text"]), bytes=pl.col("text").str.len_bytes().cast(pl.Int64)
-    ).select(_DOCUMENT)  # fmt: skip
+    ).select(DOCUMENT)  # fmt: skip
