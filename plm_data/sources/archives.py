@@ -54,7 +54,7 @@ class Budget:
         by_ratio = bounds.bytes if file.size is None else max(_HARMLESS, int(file.size * bounds.ratio))
         self._left = min(bounds.bytes, by_ratio)
         self._detail = (
-            f"it unpacks to more than {bounds.ratio:g} times its {file.size or 0:,} bytes; max_archive_ratio allows more"
+            f"it unpacks to more than {bounds.ratio:g} times its own size; max_archive_ratio allows more"
             if by_ratio < bounds.bytes
             else f"it unpacks to more than {bounds.bytes:,} bytes; max_archive_bytes allows more"
         )
@@ -170,7 +170,7 @@ def _tar_members(source: Any, archive: str, budget: Budget) -> Iterator[Member |
     stream: Any = _Counted(lambda: source, budget)
     with tarfile.open(fileobj=stream, mode="r|", bufsize=BLOCK, tarinfo=_TarInfo, errors="surrogateescape") as tar:
         while (info := tar.next()) is not None:
-            tar.members.clear()  # else it keeps every header
+            tar.members.clear()  # type: ignore[attr-defined]  # else it keeps every header
             label = _labelled(archive, info.name)
             if info.isdir():
                 continue

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import pyarrow as pa
 
@@ -75,7 +75,7 @@ def without_bom(blocks: Iterator[bytes]) -> Iterator[bytes]:
 
 def reading(path: Path | Remote, buffering: int = -1) -> BinaryIO:
     """A file for Python."""
-    return path.open() if isinstance(path, Remote) else cast(BinaryIO, path.open("rb", buffering=buffering))
+    return path.open() if isinstance(path, Remote) else path.open("rb", buffering=buffering)
 
 
 def content_of(path: Path | Remote) -> str:
@@ -85,7 +85,7 @@ def content_of(path: Path | Remote) -> str:
     if path.by_content:
         return f"{path.size} {path.version}"
     with path.open() as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def stretch(path: Path | Remote, begin: int, end: int) -> Iterator[bytes]:

@@ -169,8 +169,7 @@ class FilesReader:
             raise self._unreadable(error) from error
         spec = self.spec
         options = [spec.text, spec.id, spec.license_column, spec.license, spec.max_document_bytes, spec.broken_files]
-        options += [spec.max_archive_ratio, spec.max_archive_bytes]
-        return digest([contents, options])
+        return digest([contents, options, spec.max_archive_ratio, spec.max_archive_bytes])
 
     def fingerprint(self) -> str:
         return self._fingerprint

@@ -65,8 +65,8 @@ class Limit(Step):
             np.add.at(sizes, bucket, size)
         whole = int(self._fitting(np.cumsum(counts), np.cumsum(sizes)).sum())
         before = int(counts[:whole].sum()), int(sizes[:whole].sum())
-        rank, last = self._within(whole, *before) if whole < _BUCKETS else (_BUCKETS << _SHIFT, "")
-        write_json(out / _FILE, {"rank": rank, "last": last})
+        cut = self._within(whole, *before) if whole < _BUCKETS else (_BUCKETS << _SHIFT, "")
+        write_json(out / _FILE, dict(zip(("rank", "last"), cut, strict=True)))
         read = int(counts.sum())
         return Counts(read, read)
 
