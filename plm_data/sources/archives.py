@@ -29,6 +29,8 @@ from plm_data.sources.file_bytes import BLOCK, BrokenFile, container, opened, re
 _HARMLESS = 16 << 20
 # Headers that tarfile reads whole: long names and attributes, which take a few thousand bytes.
 _LARGEST_HEADER = 1 << 20
+# Where a compressed tar breaks off, the read that fails takes with it what it had.
+_TAR_BLOCK = 1 << 16
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 _DRIVE = re.compile(r"^[A-Za-z]:")
 # ValueError: names that are not UTF-8, places before the beginning; NotImplementedError: kinds of zip not known.
@@ -168,7 +170,7 @@ _PLAIN_TYPES = (tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTY
 
 def _tar_members(source: Any, archive: str, budget: Budget) -> Iterator[Member | Rejected]:
     stream: Any = _Counted(lambda: source, budget)
-    with tarfile.open(fileobj=stream, mode="r|", bufsize=BLOCK, tarinfo=_TarInfo, errors="surrogateescape") as tar:
+    with tarfile.open(fileobj=stream, mode="r|", bufsize=_TAR_BLOCK, tarinfo=_TarInfo, errors="surrogateescape") as tar:
         while (info := tar.next()) is not None:
             tar.members.clear()  # type: ignore[attr-defined]  # else it keeps every header
             label = _labelled(archive, info.name)

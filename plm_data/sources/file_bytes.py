@@ -14,7 +14,6 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
-from plm_data.sources.remote import BLOCK as REMOTE_BLOCK
 from plm_data.sources.remote import Remote
 from plm_data.store import file_sha256
 
@@ -131,7 +130,7 @@ class LineCounter:
         return self._lines
 
 
-def opened(path: Path | Remote, block: int = REMOTE_BLOCK) -> pa.NativeFile:
+def opened(path: Path | Remote, block: int | None = None) -> pa.NativeFile:
     """A file for Arrow, which takes a name that is not UTF-8 only as bytes; a remote one by ``block`` bytes."""
     return pa.PythonFile(path.open(block), mode="r") if isinstance(path, Remote) else pa.OSFile(os.fsencode(path))
 

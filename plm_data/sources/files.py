@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -202,6 +203,8 @@ class FilesReader:
                     raise self._broken(error) from error
                 yield Rejected(error.where, "quarantined", "unreadable-file", error.detail)
             except OSError as error:
+                with suppress(OSError):  # what cannot be asked after cannot be read either
+                    _check(unit.file)
                 raise SourceError(
                     f"sources.{self.name}: {unit.file.label} cannot be read: {error.strerror or error}. "
                     f"Mend what keeps it from being read, or take it out of paths."

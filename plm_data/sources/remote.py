@@ -97,9 +97,9 @@ class Remote:
     by_content: bool
     ranges: bool = True
 
-    def open(self, block: int = BLOCK) -> io.BufferedReader:
+    def open(self, block: int | None = None) -> io.BufferedReader:
         """The file's bytes, which are asked for by ``block``. Not thread-safe."""
-        return io.BufferedReader(RemoteStream(self, block), 1 << 16)
+        return io.BufferedReader(RemoteStream(self, block or BLOCK), 1 << 16)
 
     def check(self) -> None:
         """Raise ``SourceError`` if the file is no longer the one that was listed."""
@@ -156,7 +156,7 @@ def _opened(system: Any, place: str, size: int | None) -> Any:
 class RemoteStream(io.RawIOBase):
     """A remote file's bytes. What was read last is held in blocks; a break is taken up at the byte where it came."""
 
-    def __init__(self, remote: Remote, block: int = BLOCK):
+    def __init__(self, remote: Remote, block: int):
         super().__init__()
         self._remote, self._size, self._at = remote, block, 0
         self._blocks: OrderedDict[int, bytes] = OrderedDict()

@@ -111,7 +111,9 @@ def _found(system: Any, place: str, url: str) -> Iterator[str]:
     if first >= 0:
         root, _, pattern = place[:first].rpartition("/")
         depth = None if "**" in place else (pattern + place[first:]).count("/") + 1
-        yield from _below(system, root, re.compile(glob_translate(place.rstrip("/"))), depth)
+        yield from _below(
+            system, f"{root}/" if is_http(system) else root, re.compile(glob_translate(place.rstrip("/"))), depth
+        )
 
 
 def _kind(system: Any, place: str, url: str) -> str | None:
