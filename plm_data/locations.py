@@ -30,8 +30,10 @@ def redacted(text: str) -> str:
 
 
 def _plain(location: str) -> str:
-    if not _SCHEME.match(location):
+    if "://" not in location:
         return location
+    if "::" in location:
+        raise ValueError("chained URLs (::) are not read; name the file itself, archives are opened as they lie")
     parts = urlsplit(location)
     if "@" in parts.netloc:
         raise ValueError(
@@ -44,8 +46,6 @@ def _plain(location: str) -> str:
             f"the URL's query carries a credential ({', '.join(signed)}); a signed URL is a secret and expires: name "
             f"the file by its plain location, and give credentials in the environment"
         )
-    if "::" in location:
-        raise ValueError("chained URLs (::) are not read; name the file itself, archives are opened as they lie")
     return location
 
 
