@@ -112,6 +112,8 @@ _WORDINGS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("LGPL-3.0-only", ("gnu lesser general public license version 3, 29 june 2007",), ()),
     ("MPL-2.0", ("mozilla public license version 2.0",), ()),
     ("MPL-2.0", ("mozilla public license, version 2.0",), ()),
+    ("MPL-2.0", ("mozilla public license, v. 2.0",), ()),
+    ("PSF-2.0", ("python software foundation license version 2",), ()),
     ("Unlicense", ("this is free and unencumbered software released into the public domain",), ()),
     ("CC0-1.0", ("cc0 1.0 universal",), ()),
 )  # fmt: skip
