@@ -16,7 +16,7 @@ from plm_data.engine import Step
 from plm_data.recipe_sources import SourceSpec
 from plm_data.shuffle import gather, scatter, scatter_file, scatter_files
 from plm_data.sources import make_reader
-from plm_data.sources.base import Rejected
+from plm_data.sources.base import Rejected, Watched
 from plm_data.sources.python_env import UNKNOWN_LICENSE
 from plm_data.store import Counts, Output
 from plm_data.tables import SLICE_BYTES, part_file, runs, slice_writer, write_parquet
@@ -67,7 +67,10 @@ class Collect(Step):
                 for values in columns:
                     values.clear()
 
-            for item in make_reader(self.source, self.spec).read(partition, self.pieces):
+            reader = make_reader(self.source, self.spec)
+            if isinstance(reader, Watched):
+                reader.check_unchanged(self.fingerprint)
+            for item in reader.read(partition, self.pieces):
                 identity = document_id(self.source, item.name)
                 if isinstance(item, Rejected):
                     rejected.append({"id": identity, **vars(item)})

@@ -172,8 +172,26 @@ class FilesReader:
         options = [spec.text, spec.id, spec.license_column, spec.license, spec.max_document_bytes, spec.broken_files]
         return digest([contents, options, spec.max_archive_ratio, spec.max_archive_bytes])
 
+    @cached_property
+    def _remote_state(self) -> str:
+        """What the stores say of the remote files that changes with their content; nothing where all are local."""
+        state = [
+            [file.label, file.size, file.path.version if file.path.by_content else ""]
+            for file in self.files
+            if isinstance(file.path, Remote)
+        ]
+        return digest(state) if state else ""
+
     def fingerprint(self) -> str:
-        return self._fingerprint
+        return ":".join(filter(None, (self._fingerprint, self._remote_state)))
+
+    def check_unchanged(self, fingerprint: str) -> None:
+        """Raise ``SourceError`` if the remote files are other ones than at that fingerprint."""
+        if fingerprint.partition(":")[2] != self._remote_state:
+            raise SourceError(
+                f"sources.{self.name}: of {', '.join(filter(is_remote, self.spec.paths))} something changed since the build "
+                f"began. Run the same command again to read them as they are now."
+            )
 
     def size_bound(self) -> int | None:
         """Bytes of text at most; None where a file is compressed or an archive: nobody knows before it is read."""

@@ -13,10 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from plm_data.engine import run_steps
 from plm_data.errors import RecipeError, SourceError
 from plm_data.sources import remote as module
 from plm_data.sources.base import Rejected
+from plm_data.sources.collect import Collect
 from plm_data.sources.files import FilesReader
+from plm_data.store import Store
 from tests.plm_data.sources.local_files import documents, lines, read, refused, spec, write_good, zstd
 from tests.plm_data.sources.servers import web
 
@@ -162,6 +165,26 @@ def test_a_file_that_is_cut_short_under_the_reader_is_changed_and_not_broken() -
         server.files["b.jsonl.gz"] = gzip.compress(lines(MANY[::-1]))[::-1]
         with pytest.raises(SourceError, match=r"b\.jsonl\.gz changed while it was read"):
             list(reader.read(0, 1))
+
+
+def test_a_file_that_changes_between_two_pieces_stops_the_build_which_then_goes_on_with_the_new_one(
+    tmp_path: Path,
+) -> None:
+    store = Store(tmp_path)
+
+    def step(server) -> Collect:
+        source = spec(f"{server.url}/a.jsonl")
+        return Collect(source="web", spec=source, fingerprint=FilesReader("web", source).fingerprint(), pieces=2)
+
+    with web(files()) as server:
+        begun = step(server)
+        assert begun.run(0, tmp_path).kept == 2000
+        server.files["a.jsonl"] = lines(MANY[:1500])
+        with pytest.raises(
+            SourceError, match=r"sources\.web: of http://.*/a\.jsonl something changed since the build began"
+        ):
+            begun.run(1, tmp_path)
+        assert run_steps(store, [step(server)], "collect")[0].counts.kept == 1500
 
 
 def test_the_fingerprint_is_the_etag_or_the_content_where_there_is_none() -> None:
