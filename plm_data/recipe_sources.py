@@ -79,7 +79,7 @@ class HuggingFaceSource(SourceSpec):
 
 
 class FilesSource(SourceSpec):
-    """Files in bounded memory: Parquet, JSON Lines, texts of one document each, and archives of these."""
+    """Files: Parquet, JSON Lines, texts of one document each, and archives of these."""
 
     reader: Literal["files"]
     paths: tuple[Location, ...] = Field(

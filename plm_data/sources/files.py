@@ -188,9 +188,10 @@ class FilesReader:
     def check_unchanged(self, fingerprint: str) -> None:
         """Raise ``SourceError`` if the remote files are other ones than at that fingerprint."""
         if fingerprint.partition(":")[2] != self._remote_state:
+            locations = ", ".join(filter(is_remote, self.spec.paths))
             raise SourceError(
-                f"sources.{self.name}: of {', '.join(filter(is_remote, self.spec.paths))} something changed since the build "
-                f"began. Run the same command again to read them as they are now."
+                f"sources.{self.name}: files of {locations} changed since the build began. Run the same command again "
+                f"to read them as they are now."
             )
 
     def size_bound(self) -> int | None:

@@ -72,7 +72,7 @@ def retried(what: str, action: Callable[..., T], *arguments: Any) -> T:
             cause = _cause(error)
             if isinstance(cause, FileNotFoundError) or _status(cause) == 404:
                 raise FileNotFoundError(errno.ENOENT, "no such file", what) from None
-            text = " ".join(redacted(f"{type(cause).__name__}: {cause}").split())[:300]
+            text = " ".join(redacted(f"{type(cause).__name__}: {cause}").split())[:300].rstrip(".")
             if not _is_transient(cause):
                 raise OSError(errno.EACCES, text, what) from None
             if attempt == _TRIES:

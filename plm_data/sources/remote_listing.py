@@ -48,6 +48,11 @@ def _s3(bucket: str) -> _S3:
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     if endpoint := os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"):
         parts = urlsplit(endpoint)
+        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+            raise RecipeError(
+                "AWS_ENDPOINT_URL_S3 (or AWS_ENDPOINT_URL) in the environment is not the URL of a server; expected "
+                "http:// or https:// with a host and, if need be, a port, as in http://127.0.0.1:9000."
+            )
         options |= {"scheme": parts.scheme, "endpoint_override": parts.netloc}
         region = region or "us-east-1"  # servers of one's own take any
     if str(conf.get("s3", {}).get("anon", "")).lower() in ("1", "true"):
@@ -66,11 +71,13 @@ def open_location(url: str) -> tuple[Any, str]:
             from aiohttp import ClientTimeout
 
             # As it lies on the server: no compression on the way, which would move every byte; no limit on the whole.
+            # Proxies, and passwords for hosts in ~/.netrc, are those of the environment.
             system, place = url_to_fs(
                 url,
                 headers={"Accept-Encoding": "identity"},
                 client_kwargs={
                     "auto_decompress": False,
+                    "trust_env": True,
                     "timeout": ClientTimeout(total=None, sock_connect=30, sock_read=60),
                 },
             )

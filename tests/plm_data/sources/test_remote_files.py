@@ -27,6 +27,7 @@ from tests.plm_data.sources.servers import web
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses and blocks small enough for a test."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(module, "_PAUSE", 0.001)
     monkeypatch.setattr(module, "BLOCK", 16_000)
 
@@ -181,7 +182,7 @@ def test_a_file_that_changes_between_two_pieces_stops_the_build_which_then_goes_
         assert begun.run(0, tmp_path).kept == 2000
         server.files["a.jsonl"] = lines(MANY[:1500])
         with pytest.raises(
-            SourceError, match=r"sources\.web: of http://.*/a\.jsonl something changed since the build began"
+            SourceError, match=r"sources\.web: files of http://.*/a\.jsonl changed since the build began"
         ):
             begun.run(1, tmp_path)
         assert run_steps(store, [step(server)], "collect")[0].counts.kept == 1500

@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.config import conf
 
 from plm_data.build import Build
 from plm_data.errors import RecipeError, SourceError
@@ -134,6 +135,25 @@ def test_a_whole_build_from_a_bucket_writes_no_secret(
     # Built again without a change, everything is there: the ETag is the content's.
     again = Build(load_recipe(tmp_path / "bucket.yaml"), tmp_path / "home", workers=1)
     assert again.shards("phase1").reused and again.collected["cloud"].reused
+
+
+def test_a_public_bucket_is_read_without_credentials(
+    bucket: tuple[object, Proxy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, _ = bucket
+    client.put_object_acl(Bucket="corpus", Key="in/a.jsonl", ACL="public-read")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setitem(conf, "s3", {"anon": "true"})  # as FSSPEC_S3_ANON=true gives it
+    assert sorted(documents(read("s3://corpus/in/a.jsonl"))) == NAMED
+
+
+@pytest.mark.parametrize("endpoint", ["127.0.0.1:9000", "ftp://host", f"http://me:{SECRET}@host", "http://"])
+def test_an_endpoint_that_is_no_url_of_a_server_is_refused(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+    with pytest.raises(RecipeError, match=r"AWS_ENDPOINT_URL_S3 .* is not the URL of a server") as raised:
+        read("s3://corpus/in/a.jsonl")
+    assert SECRET not in str(raised.value)
 
 
 def test_wrong_credentials_are_told_without_them(bucket: tuple[object, Proxy], monkeypatch: pytest.MonkeyPatch) -> None:
