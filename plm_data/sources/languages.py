@@ -44,7 +44,7 @@ _LONG_LINES = ("html", "markdown", "restructuredtext", "tex")
 # Generators say so at the top of what they write; a file that only speaks of generating says it in a sentence.
 _HOW = r"(auto-?|automatically |machine[- ])"
 _GENERATED = re.compile(
-    rf"@generated\b|\bdo not edit\b|\bdon't edit\b|\bthis (file|code|module|header) (was|is|has been) {_HOW}?generated\b"
+    rf"@generated\b|\bdo not edit\b|\bthis (file|code|module|header) (was|is|has been) {_HOW}?generated\b"
     rf"|^\W*{_HOW}generated\b|^\W*(code )?generated (by|from|with|using)\b",
     re.IGNORECASE | re.MULTILINE,
 )

@@ -9,14 +9,18 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
+import polars as pl
 import pytest
 
+from plm_data.build import Build
 from plm_data.errors import RecipeError, SourceError
+from plm_data.recipe_file import load_recipe
 from plm_data.recipe_sources import SourceTreeSource
 from plm_data.sources import make_reader
 from plm_data.sources.base import Raw, Rejected
 from plm_data.sources.languages import language_of
 from plm_data.sources.source_tree import SourceTreeReader
+from plm_data.store import Counts
 from tests.plm_data.sources.servers import web
 
 MIT = """The MIT Licence (MIT)
@@ -253,3 +257,30 @@ def test_every_licence_comes_from_the_nearest_that_states_one(tmp_path: Path) ->
     }  # fmt: skip
     bare = planted(tmp_path / "bare", {"a.py": "x = 1\n"})
     assert [item.license for item in read(bare) if isinstance(item, Raw)] == ["NOASSERTION"]
+
+
+RECIPE = """\
+name: tiny
+seed: 1
+partitions: 3
+sources:
+  code: {reader: source-tree, path: tree, domain: code, language: python, license: NOASSERTION, priority: 1}
+phases:
+  phase1: {segment: stable, tokens: 20, mix: {code: 1.0}}
+"""
+
+
+def test_a_build_collects_every_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    planted(tmp_path / "tree", TREE)
+    (tmp_path / "tiny.yaml").write_text(RECIPE)
+    build = Build(load_recipe(tmp_path / "tiny.yaml"), tmp_path / "home", workers=1)
+    found = read(tmp_path / "tree")
+    counts = build.documents["code"].counts
+    assert build.collected["code"].counts == Counts(
+        len(found),
+        len(names(found)),
+        *(sum(v == verdict for v, _ in reasons(found).values()) for verdict in ("dropped", "quarantined")),
+    )
+    assert counts.kept == len(names(found))
+    assert set(pl.read_parquet(build.documents["code"].parts())["license"]) == {"MIT"}
