@@ -36,6 +36,7 @@ from plm_data.recipe_sources import HubSource, SourceSpec
 from plm_data.sources import make_reader
 from plm_data.sources.base import Reader
 from plm_data.sources.collect import Collect, Normalise
+from plm_data.sources.limit import Limit, Sample, limits
 from plm_data.store import Output, Store, file_sha256, write_json
 
 # FineWeb's, for a recipe that names neither bands and rows nor a threshold.
@@ -55,10 +56,11 @@ def default_home() -> Path:
 def _read_by(spec: SourceSpec) -> SourceSpec:
     """A source without what does not change its documents, so that a changed priority collects nothing anew."""
     plain = {"priority": 0, "dedup": "near", "domain": "any", "language": "any", "lines": "all"}
-    planned = {"tokens": None, "max_epochs": None, "held_out": None}
+    planned = dict.fromkeys(("tokens", "max_epochs", "held_out"))
+    trial = dict.fromkeys(("limit_documents", "limit_bytes", "limit_tokens"))
     if "bytes" in type(spec).model_fields:
         planned["bytes"] = None
-    return spec.model_copy(update={**plain, **planned})
+    return spec.model_copy(update={**plain, **planned, **trial})
 
 
 class Curation:
@@ -138,6 +140,9 @@ class Curation:
             bound = spec.bytes if isinstance(spec, HubSource) else self.readers[name].size_bound()
             if bound is not None:
                 known[name] = (int(bound / ratio), "can, before curation, give at most")
+            _, most_bytes = limits(spec, ratio)
+            if most_bytes is not None and (name not in known or int(most_bytes / ratio) < known[name][0]):
+                known[name] = (int(most_bytes / ratio), "can, by its limit, give at most")
         return known
 
     @cached_property
@@ -161,11 +166,32 @@ class Curation:
         return self._run("collect", steps)
 
     @cached_property
-    def documents(self) -> dict[str, Output]:
-        """Source → its documents in normal form."""
+    def normalised(self) -> dict[str, Output]:
+        """Source → all its documents in normal form."""
         collected = self.collected
         steps = {name: Normalise(collected=output, pieces=self.partitions) for name, output in collected.items()}
         return self._run("normalise", steps)
+
+    @cached_property
+    def sampled(self) -> dict[str, Output]:
+        """Source that a trial limits → what its limits leave of its documents."""
+        seed, ratio = self.recipe.seed, self.recipe.tokenizer.min_bytes_per_token
+        most = {name: limits(spec, ratio) for name, spec in self.recipe.sources.items()}
+        steps = {
+            name: Limit(documents=self.normalised[name], most_documents=count, most_bytes=size, seed=seed)
+            for name, (count, size) in most.items()
+            if count is not None or size is not None
+        }
+        if not steps:
+            return {}
+        found = self._run("limit", steps)
+        samples = {name: Sample(documents=step.documents, limit=found[name], seed=seed) for name, step in steps.items()}
+        return self._run("sample", samples)
+
+    @property
+    def documents(self) -> dict[str, Output]:
+        """Source → its documents in normal form, within its limits."""
+        return self.normalised | self.sampled
 
     @cached_property
     def tokenizer(self) -> Output:
@@ -282,8 +308,10 @@ class Curation:
         won = self._run_one("winners", winners.NearWinners(entrants=exact, buckets=buckets, pieces=self.partitions))
         deciding = {
             name: Decide(
-                source=name, domain=spec.domain, collected=self.collected[name], columns=columns[name],
-                judged=judged[name], won=won,
+                source=name, domain=spec.domain, columns=columns[name], judged=judged[name], won=won,
+                through=tuple(
+                    stage[name] for stage in (self.collected, self.normalised, self.sampled) if name in stage
+                ),
             )
             for name, spec in self.recipe.sources.items()
         }  # fmt: skip

@@ -14,6 +14,7 @@ import yaml
 from pydantic import Tag, ValidationError
 
 from plm_data.errors import RecipeError
+from plm_data.locations import redacted
 from plm_data.recipe import Recipe, thresholds
 from plm_data.recipe_phases import check_phases
 from plm_data.recipe_sources import READERS
@@ -62,7 +63,7 @@ def _explain(node: yaml.Node, error: ValidationError) -> str:
             location = (*location, "reader")
         key = ".".join(str(part) for part in location)
         at = where(node, location)
-        found = "" if isinstance(item["input"], (dict, list)) else f" (found {item['input']!r})"
+        found = "" if isinstance(item["input"], (dict, list)) else f" (found {redacted(repr(item['input']))})"
         if kind == "extra_forbidden":
             known = ", ".join(_known_keys(parts[:-1]))
             messages.append(f"{at}: unknown key {key!r}" + (f"; known here: {known}." if known else "."))

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
+from plm_data.locations import Location
 from plm_data.recipe_keys import Commit, Count, HubPath, Name, Strict, Where
 
 
@@ -25,6 +26,11 @@ class SourceSpec(Strict):
     held_out: float | None = Field(
         None, ge=0, le=1, description="share held out, instead of the recipe's; 1: all of it"
     )
+    limit_documents: Count | None = Field(
+        None, description="for a trial: at most so many documents, drawn by content hash and the recipe's seed"
+    )
+    limit_bytes: Count | None = Field(None, description="and at most so many bytes of text")
+    limit_tokens: Count | None = Field(None, description="and at most what surely gives no more tokens than this")
 
 
 class PythonSource(SourceSpec):
@@ -73,11 +79,13 @@ class HuggingFaceSource(SourceSpec):
 
 
 class FilesSource(SourceSpec):
-    """Local files, read fast and in bounded memory: Parquet, JSON Lines, and texts of one document each."""
+    """Files: Parquet, JSON Lines, texts of one document each, and archives of these."""
 
     reader: Literal["files"]
-    paths: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
-        min_length=1, description="files, folders (with all below them) or globs, from the recipe's working folder"
+    paths: tuple[Location, ...] = Field(
+        min_length=1,
+        description="files, folders (with all below them) or globs: from the recipe's working folder, or URLs "
+        "(s3://, https://, gs:// …) whose credentials are in the environment",
     )
     text: str = Field("text", description="column of the text")
     id: str | None = Field("id", description="column of the id; null: the text's own hash")
@@ -86,11 +94,15 @@ class FilesSource(SourceSpec):
     broken_files: Literal["stop", "quarantine"] = Field(
         "stop", description="a truncated or corrupt file stops the build, or is quarantined but for what can be read"
     )
+    max_archive_ratio: float = Field(
+        100, ge=1, description="a zip or tar that unpacks to more than this many times its size is broken"
+    )
+    max_archive_bytes: Count = Field(100_000_000_000, description="and so is one that unpacks to more bytes than this")
     where: Where = Field({})
 
 
 class HubSource(SourceSpec):
-    """The Parquet files of a dataset repository of the hub, read as they lie, at one commit."""
+    """Parquet and JSON Lines of a dataset repository of the hub, read as they lie, at one commit."""
 
     reader: Literal["hub"]
     path: HubPath = Field(description="the repository: OWNER/NAME")
@@ -129,8 +141,28 @@ class WarcSource(SourceSpec):
     max_memory: Count = Field(2_000_000_000, description="of the process that extracts; a page over it is quarantined")
 
 
+class SourceTreeSource(SourceSpec):
+    """Source code: a document a file, with the licence that the tree states for it."""
+
+    reader: Literal["source-tree"]
+    path: Location = Field(description="the tree's folder, or an archive of it (zip, tar); a URL of either")
+    languages: tuple[Name, ...] = Field((), description="only these; none named: every language that is known")
+    max_document_bytes: Count = Field(1_000_000, description="a longer file (UTF-8) is quarantined")
+    max_archive_ratio: float = Field(
+        100, ge=1, description="a zip or tar that unpacks to more than this many times its size is refused"
+    )
+    max_archive_bytes: Count = Field(100_000_000_000, description="and so is one that unpacks to more bytes than this")
+
+
 Source = Annotated[
-    PythonSource | ReadmeSource | MathsSource | HuggingFaceSource | FilesSource | HubSource | WarcSource,
+    PythonSource
+    | ReadmeSource
+    | MathsSource
+    | HuggingFaceSource
+    | FilesSource
+    | HubSource
+    | SourceTreeSource
+    | WarcSource,
     Field(discriminator="reader"),
 ]
 

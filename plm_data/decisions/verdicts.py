@@ -18,12 +18,15 @@ from plm_data.tables import part_file, write_parquet
 
 @dataclass(frozen=True)
 class Decide(Step):
-    """One source's ledger, verdicts and rejected rows (``ledger``, ``verdicts``, ``rejected`` parts), sorted by id."""
+    """One source's ledger, verdicts and rejected rows (``ledger``, ``verdicts``, ``rejected`` parts), sorted by id.
+
+    ``through``: the outputs that its documents came through, from Collect on, each with the rows that it rejected.
+    """
 
     name: ClassVar[str] = "decide"
     source: str
     domain: str
-    collected: Output
+    through: tuple[Output, ...]
     columns: dict[str, Output]
     judged: Output
     won: Output
@@ -34,7 +37,7 @@ class Decide(Step):
 
     @property
     def rows_expected(self) -> int:
-        return self.collected.counts.read
+        return self.through[0].counts.read
 
     def run(self, partition: int, out: Path) -> Counts:
         columns = SourceColumns(**self.columns)
@@ -59,7 +62,7 @@ class Decide(Step):
         fired = pl.concat(
             [pl.read_parquet(part_file(self.judged.path, partition, "fired")).cast(LEDGER), ledger_rows(losers)]  # type: ignore[arg-type]
         )
-        rejected = self._rejected(columns.documents, partition)
+        rejected = self._rejected(partition)
         kept_rows = base.join(fired, on="id", how="anti").select(
             "id", source=pl.lit(self.source), verdict=pl.lit("kept"),
             **{name: pl.lit(None, LEDGER[name]) for name in ("rule", "value", "threshold", "bound", "winner")},
@@ -88,12 +91,12 @@ class Decide(Step):
             quarantined=quarantined,
         )
 
-    def _rejected(self, documents: Output, partition: int) -> pl.DataFrame:
+    def _rejected(self, partition: int) -> pl.DataFrame:
         frames = [
             pl.read_parquet(part_file(output.path, partition, "rejected")).with_columns(
                 rule=pl.lit(f"{output.step}.") + pl.col("reason")
             )
-            for output in (self.collected, documents)
+            for output in self.through
         ]
         none = {name: pl.lit(None, LEDGER[name]) for name in ("value", "threshold", "bound", "winner")}
         return pl.concat(frames).select("id", "verdict", "rule", "name", "detail", source=pl.lit(self.source), **none)

@@ -46,7 +46,8 @@ def corpus_files(path: Path) -> list[Path]:
     """The files of a corpus: the file itself, or those below a folder; of one that has Parquet files only these."""
     with _without_recipe():
         files = _reader(path).files
-    return [file.path for file in [file for file in files if file.kind == "parquet"] or files]
+    chosen = [file for file in files if file.kind == "parquet"] or files
+    return [file.path for file in chosen if isinstance(file.path, Path)]
 
 
 def hash_ids(ids: pl.Series) -> np.ndarray:

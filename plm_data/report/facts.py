@@ -86,8 +86,10 @@ def _conservation(build: Build, built: dict[str, tuple[Output, Output, Output]])
 
     for source, output in build.collected.items():
         yield line("collect", source, output)
-    for source, output in build.documents.items():
+    for source, output in build.normalised.items():
         yield line("normalise", source, output)
+    for source, output in build.sampled.items():
+        yield line("sample", source, output)
     yield line("tokenizer", "all", build.tokenizer)
     for source, outputs in build.attributes.items():
         for step, output in outputs.items():

@@ -25,7 +25,7 @@ from license_expression import (
     get_spdx_licensing,
 )
 
-from plm_data.sources.python_env import CLASSIFIERS, SHORT_NAMES, UNKNOWN_LICENSE
+from plm_data.sources.licences import CLASSIFIERS, SHORT_NAMES, UNKNOWN_LICENSE
 
 PUBLIC_DOMAIN = "public domain"
 PERMISSIVE = "permissive"

@@ -10,6 +10,7 @@ from plm_data.recipe_sources import (
     PythonSource,
     ReadmeSource,
     SourceSpec,
+    SourceTreeSource,
     WarcSource,
 )
 from plm_data.sources.base import Reader
@@ -45,4 +46,8 @@ def make_reader(name: str, spec: SourceSpec) -> Reader:
         from plm_data.sources.warc import WarcReader
 
         return WarcReader(name, spec)
+    if isinstance(spec, SourceTreeSource):
+        from plm_data.sources.source_tree import SourceTreeReader
+
+        return SourceTreeReader(name, spec)
     raise TypeError(f"no reader for {type(spec).__name__}")

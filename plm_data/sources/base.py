@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -44,3 +44,11 @@ class Reader(Protocol):
 
     def read(self, piece: int, pieces: int) -> Iterator[Raw | Rejected]:
         """The documents of one piece; all pieces together give each document once, in whatever division is cheap."""
+
+
+@runtime_checkable
+class Watched(Protocol):
+    """A reader of what may change between its fingerprint and the last piece, and that can tell at little cost."""
+
+    def check_unchanged(self, fingerprint: str) -> None:
+        """Raise ``SourceError`` if this is no longer the fingerprint, as far as it can be told without reading."""

@@ -18,7 +18,7 @@ from plm_data.engine import Step
 from plm_data.recipe_sources import SourceSpec
 from plm_data.shuffle import gather, scatter, scatter_file, scatter_files
 from plm_data.sources import make_reader
-from plm_data.sources.base import Rejected
+from plm_data.sources.base import Rejected, Watched
 from plm_data.sources.python_env import UNKNOWN_LICENSE
 from plm_data.store import Counts, Output
 from plm_data.tables import SLICE_BYTES, part_file, runs, slice_writer, write_parquet
@@ -29,7 +29,7 @@ from plm_data.text.normalise import content_hash, normalise
 _MAX_REPLACEMENT_SHARE = 0.05
 
 _FOUND = pa.schema([(name, pa.large_string()) for name in ("id", "name", "text", "license")])
-_DOCUMENT = ["id", "name", "text", "license", "content_hash", "bytes"]
+DOCUMENT = ["id", "name", "text", "license", "content_hash", "bytes"]
 _METADATA = pa.schema([(name, pa.large_string()) for name in ("id", "metadata")])
 _REJECTED = pa.schema([(name, pa.string()) for name in ("id", "name", "verdict", "reason", "detail")])
 
@@ -82,7 +82,10 @@ class Collect(Step):
                 for values in columns:
                     values.clear()
 
-            for item in make_reader(self.source, self.spec).read(partition, self.pieces):
+            reader = make_reader(self.source, self.spec)
+            if isinstance(reader, Watched):
+                reader.check_unchanged(self.fingerprint)
+            for item in reader.read(partition, self.pieces):
                 identity = document_id(self.source, item.name)
                 if isinstance(item, Rejected):
                     rejected.append({"id": identity, **vars(item)})
@@ -205,4 +208,4 @@ def _documents(batch: pl.DataFrame, rejected: list[dict[str, str]]) -> pl.DataFr
     kept = frame.filter(~(pl.col("bad") | pl.col("empty")))
     return kept.with_columns(
         content_hash(kept["text"]), bytes=pl.col("text").str.len_bytes().cast(pl.Int64)
-    ).select(_DOCUMENT)  # fmt: skip
+    ).select(DOCUMENT)  # fmt: skip

@@ -5,14 +5,21 @@ Nothing here holds more than a block, or the one line that is asked for.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 
+from plm_data.sources.remote import Remote
+from plm_data.store import file_sha256
+
 BLOCK = 1 << 20
+# Where a file whose size nobody says may end.
+ENDLESS = 1 << 62
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -65,23 +72,38 @@ def without_bom(blocks: Iterator[bytes]) -> Iterator[bytes]:
     yield from blocks
 
 
-def stretch(path: Path, begin: int, end: int) -> Iterator[bytes]:
+def reading(path: Path | Remote, buffering: int = -1) -> BinaryIO:
+    """A file for Python."""
+    return path.open() if isinstance(path, Remote) else path.open("rb", buffering=buffering)
+
+
+def content_of(path: Path | Remote) -> str:
+    """By what a file's content is known: its sha256, or a store's own word that changes with it (an ETag)."""
+    if isinstance(path, Path):
+        return file_sha256(path)
+    if path.by_content:
+        return f"{path.size} {path.version}"
+    with path.open() as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def stretch(path: Path | Remote, begin: int, end: int) -> Iterator[bytes]:
     """The bytes from ``begin`` to ``end``, in blocks."""
-    with path.open("rb", buffering=0) as file:
+    with reading(path, buffering=0) as file:
         file.seek(begin)
         while begin < end and (block := file.read(min(BLOCK, end - begin))):
             begin += len(block)
             yield block
 
 
-def aligned(path: Path, start: int, stop: int) -> tuple[int, int]:
+def aligned(path: Path | Remote, start: int, stop: int) -> tuple[int, int]:
     """The bytes of the lines that begin within ``start`` and ``stop``."""
-    size = path.stat().st_size
+    size = (path.size or ENDLESS) if isinstance(path, Remote) else path.stat().st_size
     begin = _line_start(path, start, stop)
     return begin, _line_start(path, stop, size) if begin < stop else begin
 
 
-def _line_start(path: Path, offset: int, limit: int) -> int:
+def _line_start(path: Path | Remote, offset: int, limit: int) -> int:
     """Where the first line begins at or after ``offset``; ``limit`` if none does before it."""
     if offset == 0:
         return 0
@@ -97,9 +119,10 @@ class LineCounter:
     """How many lines end before a byte of a file; asked for only to name a bad line, and in the files' order."""
 
     def __init__(self) -> None:
-        self._path, self._offset, self._lines = Path(), 0, 0
+        self._path: Path | Remote = Path()
+        self._offset, self._lines = 0, 0
 
-    def __call__(self, path: Path, offset: int) -> int:
+    def __call__(self, path: Path | Remote, offset: int) -> int:
         if path != self._path or offset < self._offset:
             self._path, self._offset, self._lines = path, 0, 0
         self._lines += sum(block.count(b"\n") for block in stretch(path, self._offset, offset))
@@ -107,12 +130,12 @@ class LineCounter:
         return self._lines
 
 
-def opened(path: Path) -> pa.OSFile:
-    """A file for Arrow, which takes a name that is not UTF-8 only as bytes."""
-    return pa.OSFile(os.fsencode(path))
+def opened(path: Path | Remote, block: int | None = None) -> pa.NativeFile:
+    """A file for Arrow, which takes a name that is not UTF-8 only as bytes; a remote one by ``block`` bytes."""
+    return pa.PythonFile(path.open(block), mode="r") if isinstance(path, Remote) else pa.OSFile(os.fsencode(path))
 
 
-def decompressed(path: Path, codec: str, label: str, salvage: bool) -> Iterator[bytes]:
+def decompressed(path: Path | Remote, codec: str, label: str, salvage: bool) -> Iterator[bytes]:
     """The blocks of a compressed file; raises ``BrokenFile`` under its label where it breaks off."""
     given = 0
     with container(lambda: label):
@@ -121,13 +144,13 @@ def decompressed(path: Path, codec: str, label: str, salvage: bool) -> Iterator[
                 while block := stream.read(BLOCK):
                     given += len(block)
                     yield block
-        except OSError:
-            if salvage:
+        except OSError as error:
+            if salvage and error.errno is None:
                 yield _rest(path, codec, given)
             raise
 
 
-def _rest(path: Path, codec: str, given: int) -> bytes:
+def _rest(path: Path | Remote, codec: str, given: int) -> bytes:
     """What a broken stream still holds after ``given`` bytes: the read that fails takes all it had with it."""
     rest = bytearray()
     with suppress(OSError), opened(path) as source, pa.CompressedInputStream(source, codec) as stream:

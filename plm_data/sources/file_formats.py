@@ -1,4 +1,4 @@
-"""The formats of local files: the documents of one stretch of a file, in memory that its size does not move."""
+"""The formats of files: the documents of one stretch of a file, in memory that its size does not move."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 import pyarrow as pa
@@ -15,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from plm_data.sources.base import Raw, Rejected
+from plm_data.sources.data_files import DataFile
 from plm_data.sources.file_bytes import (
     BLOCK,
     BrokenFile,
@@ -28,14 +28,9 @@ from plm_data.sources.file_bytes import (
     without_bom,
 )
 from plm_data.sources.python_env import UNKNOWN_LICENSE
+from plm_data.sources.remote import FOOTER_BLOCK, Remote
 from plm_data.sources.where import Filter, no_column
 from plm_data.store import digest
-
-_KINDS: dict[str, Literal["parquet", "lines", "whole"]] = {
-    ".parquet": "parquet", ".jsonl": "lines", ".ndjson": "lines", ".json": "lines", ".txt": "whole", ".md": "whole",
-}  # fmt: skip
-_CODECS = {".gz": "gzip", ".zst": "zstd"}
-ACCEPTED = ".parquet; .jsonl, .ndjson, .json, .txt or .md, plain or with .gz or .zst"
 
 # Arrow decodes a batch whole: few rows bound the memory where texts are long, and cost no speed.
 _BATCH_ROWS, _BATCH_BYTES = 128, 8 << 20
@@ -45,29 +40,10 @@ Reason = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class LocalFile:
-    """A file to read. ``label`` is its path as the user gave it."""
-
-    path: Path
-    label: str
-    size: int
-
-    @property
-    def codec(self) -> str | None:
-        return _CODECS.get(self.path.suffix.lower())
-
-    @property
-    def kind(self) -> Literal["parquet", "lines", "whole"] | None:
-        """How documents lie in it; None if its suffix is not among those accepted."""
-        suffix = (self.path.with_suffix("") if self.codec else self.path).suffix.lower()
-        return None if self.codec and suffix == ".parquet" else _KINDS.get(suffix)
-
-
-@dataclass(frozen=True)
 class Unit:
     """What one piece reads at a time: a Parquet row group, a byte range of a plain JSONL file, or a whole file."""
 
-    file: LocalFile
+    file: DataFile
     start: int = 0
     stop: int = 0
     rows_before: int = 0
@@ -183,7 +159,7 @@ def _exact(line: bytes, column: str | None, value: float) -> int | float:
 
 
 def read_unit(
-    unit: Unit, columns: Columns, footers: Callable[[LocalFile], pq.FileMetaData], lines_before: LineCounter,
+    unit: Unit, columns: Columns, footers: Callable[[DataFile], pq.FileMetaData], lines_before: LineCounter,
     salvage: bool,
 ) -> Iterator[Raw | Rejected]:  # fmt: skip
     """The documents of a unit; raises ``BrokenFile`` where it breaks off.
@@ -195,21 +171,36 @@ def read_unit(
         yield from _read_row_group(unit, footers(file), columns)
         return
     if file.codec:
-        blocks = without_bom(decompressed(file.path, file.codec, file.label, salvage))
+        blocks, begin = decompressed(file.path, file.codec, file.label, salvage), 0
     else:
         begin, end = aligned(file.path, unit.start, unit.stop)
         blocks = stretch(file.path, begin, end)
-        blocks = blocks if begin else without_bom(blocks)
-    if file.kind == "whole":
-        yield from _read_whole(file.label, blocks, columns)
+    if begin == 0:
+        yield from read_blocks(file.kind == "lines", file.label, blocks, columns)
         return
-    for number, line in enumerate(split_lines(blocks, columns.max_line), 1):
-        item = columns.parse(line)
+    for number, item in _read_lines(blocks, columns):
         if isinstance(item, Raw):
             yield item
-        elif item is not None:
-            before = lines_before(file.path, begin) if unit.start else 0
-            yield Rejected(f"{file.label}:{before + number}", "quarantined", *item)
+        elif isinstance(file.path, Remote):  # to count its lines would be to fetch again all that lies before
+            yield Rejected(f"{file.label}:byte {begin}, line {number}", "quarantined", *item)
+        else:
+            yield Rejected(f"{file.label}:{lines_before(file.path, begin) + number}", "quarantined", *item)
+
+
+def read_blocks(lines: bool, label: str, blocks: Iterator[bytes], columns: Columns) -> Iterator[Raw | Rejected]:
+    """The documents of a whole file from its bytes: one a line of JSON, or the one that it is."""
+    if not lines:
+        yield from _read_whole(label, without_bom(blocks), columns)
+        return
+    for number, item in _read_lines(without_bom(blocks), columns):
+        yield item if isinstance(item, Raw) else Rejected(f"{label}:{number}", "quarantined", *item)
+
+
+def _read_lines(blocks: Iterable[bytes], columns: Columns) -> Iterator[tuple[int, Raw | Reason]]:
+    """What is in each line that is not blank, with its number among these lines."""
+    for number, line in enumerate(split_lines(blocks, columns.max_line), 1):
+        if (item := columns.parse(line)) is not None:
+            yield number, item
 
 
 def _read_whole(label: str, blocks: Iterable[bytes], columns: Columns) -> Iterator[Raw | Rejected]:
@@ -238,13 +229,13 @@ class ParquetShape:
     text_bytes: int | None
 
 
-def read_footer(file: LocalFile) -> pq.FileMetaData:
+def read_footer(file: DataFile) -> pq.FileMetaData:
     """A Parquet file's footer; raises ``BrokenFile``."""
-    with container(lambda: file.label), opened(file.path) as source:
+    with container(lambda: file.label), opened(file.path, FOOTER_BLOCK) as source:
         return pq.read_metadata(source)
 
 
-def parquet_shape(file: LocalFile, footer: pq.FileMetaData, text: str) -> ParquetShape:
+def parquet_shape(file: DataFile, footer: pq.FileMetaData, text: str) -> ParquetShape:
     """The shape of a file for one column of texts; raises ``BrokenFile`` if its columns make no sense."""
     with container(lambda: file.label):
         schema = footer.schema.to_arrow_schema()

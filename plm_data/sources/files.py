@@ -1,30 +1,35 @@
-"""Local files: Parquet, JSON Lines and whole texts, read fast, in memory that the files' sizes do not move."""
+"""Files, local or not: Parquet, JSON Lines, whole texts and archives of these, in memory that no file's size moves."""
 
 from __future__ import annotations
 
 import glob
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from plm_data.errors import RecipeError, SourceError
+from plm_data.locations import is_remote
 from plm_data.recipe_sources import FilesSource
+from plm_data.sources.archives import Bounds, members
 from plm_data.sources.base import Raw, Rejected
-from plm_data.sources.file_bytes import BrokenFile, LineCounter
+from plm_data.sources.data_files import ACCEPTED, DataFile, Kind, format_of
+from plm_data.sources.file_bytes import ENDLESS, BrokenFile, LineCounter, content_of
 from plm_data.sources.file_formats import (
-    ACCEPTED,
     Columns,
-    LocalFile,
     ParquetShape,
     Unit,
     parquet_shape,
+    read_blocks,
     read_footer,
     read_unit,
 )  # fmt: skip
+from plm_data.sources.remote import Remote
 from plm_data.sources.where import Filter
-from plm_data.store import digest, file_sha256
+from plm_data.store import digest
 
 # Bytes of a plain JSONL file that one piece reads at a time.
 _RANGE = 32 << 20
@@ -45,26 +50,55 @@ class FilesReader:
         self._footer = lru_cache(maxsize=1)(read_footer)
 
     @cached_property
-    def files(self) -> list[LocalFile]:
+    def files(self) -> list[DataFile]:
         """Every file once, in the order of their names, however many of the paths lead to it."""
-        found: dict[str, LocalFile] = {}
+        found: dict[str, DataFile] = {}
         for pattern in self.spec.paths:
             try:
-                matches = list(self._matches(pattern))
+                matches = list(self._remote(pattern) if is_remote(pattern) else self._matches(pattern))
             except OSError as error:
                 raise self._unreadable(error) from error
             if not matches:
+                where = "" if is_remote(pattern) else f" (looked in {Path.cwd()})"
                 raise RecipeError(
-                    f"sources.{self.name}.paths: {pattern} leads to no file that can be read (looked in {Path.cwd()}); "
+                    f"sources.{self.name}.paths: {pattern} leads to no file that can be read{where}; "
                     f"expected {ACCEPTED}."
                 )
             for file in matches:
                 # One folder may be reached by many links; a link to a file is another name, so another document.
-                place = os.path.join(os.path.realpath(file.path.parent), file.path.name)
+                place = (
+                    file.label
+                    if isinstance(file.path, Remote)
+                    else os.path.join(os.path.realpath(file.path.parent), file.path.name)
+                )
                 found[place] = min(file, found.get(place, file), key=lambda each: each.label)
         return sorted(found.values(), key=lambda file: file.label)
 
-    def _matches(self, pattern: str) -> Iterator[LocalFile]:
+    def _remote(self, url: str) -> list[DataFile]:
+        from plm_data.sources.remote_listing import remote_files  # late: fsspec, which local files do without
+
+        files = [
+            DataFile(remote, remote.url, remote.size)
+            for remote in remote_files(url, lambda path: format_of(urlsplit(path).path)[0] is not None)
+        ]
+        for file in files:
+            if file.kind is None:
+                raise self._unknown_suffix(file.label)
+            if not file.ranges and (file.kind == "parquet" or file.is_zip):
+                raise SourceError(
+                    f"sources.{self.name}.paths: the server of {file.label} gives whole files only, and a file of this "
+                    f"kind is read from its end. Copy it to this machine or to a store that gives byte ranges."
+                )
+        return files
+
+    def _unknown_suffix(self, label: str) -> RecipeError:
+        return RecipeError(
+            f"sources.{self.name}.paths: {label} has a suffix that the reader 'files' does not know; "
+            f"expected {ACCEPTED}, or a folder of such files."
+        )
+
+    def _matches(self, pattern: str) -> Iterator[DataFile]:
+        pattern = pattern.removeprefix("file://")
         # A file whose name has brackets is found by its name.
         named = os.path.lexists(pattern)
         for match in [pattern] if named else glob.iglob(pattern, recursive=True):
@@ -75,10 +109,7 @@ class FilesReader:
             if file.kind:
                 yield file
             elif named:
-                raise RecipeError(
-                    f"sources.{self.name}.paths: {match} has a suffix that the reader 'files' does not know; "
-                    f"expected {ACCEPTED}, or a folder of such files."
-                )
+                raise self._unknown_suffix(match)
 
     def _unreadable(self, error: OSError, label: str | None = None) -> RecipeError:
         where = label or error.filename
@@ -91,9 +122,9 @@ class FilesReader:
         )
 
     @cached_property
-    def _shapes(self) -> dict[Path, ParquetShape | None]:
+    def _shapes(self) -> dict[Path | Remote, ParquetShape | None]:
         """Parquet file → what its footer says; None for a broken one that is to be quarantined."""
-        shapes: dict[Path, ParquetShape | None] = {}
+        shapes: dict[Path | Remote, ParquetShape | None] = {}
         for file in self.files:
             if file.kind != "parquet" and self.spec.where:
                 raise RecipeError(
@@ -133,38 +164,59 @@ class FilesReader:
                 for group, rows in enumerate(shape.rows):
                     units.append(Unit(file, group, rows_before=before))
                     before += rows
-            elif file.kind == "lines" and file.codec is None:
+            elif file.kind == "lines" and file.codec is None and file.ranges and file.size is not None:
                 units += [Unit(file, at, min(at + _RANGE, file.size)) for at in range(0, file.size, _RANGE)]
             else:
-                units.append(Unit(file, stop=file.size))
+                units.append(Unit(file, stop=file.size if file.ranges and file.size is not None else ENDLESS))
         return units
 
     @cached_property
     def _fingerprint(self) -> str:
         spec = self.spec
         options = [spec.text, spec.id, spec.license_column, spec.license, spec.max_document_bytes, spec.broken_files]
-        stated = spec.model_dump(mode="json", include={"where"})
+        stated = spec.model_dump(mode="json", include={"where", "max_archive_ratio", "max_archive_bytes"})
         return digest([[list(item) for item in self._contents.items()], options, stated])
 
     @cached_property
     def _contents(self) -> dict[str, str]:
         try:
-            return {file.label: file_sha256(file.path) for file in self.files}
+            return {file.label: content_of(file.path) for file in self.files}
         except OSError as error:
             raise self._unreadable(error) from error
 
+    @cached_property
+    def _remote_state(self) -> str:
+        """What the stores say of the remote files that changes with their content; nothing where all are local."""
+        state = [
+            [file.label, file.size, file.path.version if file.path.by_content else ""]
+            for file in self.files
+            if isinstance(file.path, Remote)
+        ]
+        return digest(state) if state else ""
+
     def fingerprint(self) -> str:
-        return self._fingerprint
+        return ":".join(filter(None, (self._fingerprint, self._remote_state)))
+
+    def check_unchanged(self, fingerprint: str) -> None:
+        """Raise ``SourceError`` if the remote files are other ones than at that fingerprint."""
+        if fingerprint.partition(":")[2] != self._remote_state:
+            locations = ", ".join(filter(is_remote, self.spec.paths))
+            raise SourceError(
+                f"sources.{self.name}: files of {locations} changed since the build began. Run the same command again "
+                f"to read them as they are now."
+            )
 
     def contents(self) -> dict[str, str]:
         return self._contents
 
     def size_bound(self) -> int | None:
-        """Bytes of text at most; None where a file is compressed: nobody knows before it is read."""
+        """Bytes of text at most; None where a file is compressed or an archive: nobody knows before it is read."""
         total, shapes = 0, self._shapes
         for file in self.files:
             shape = shapes.get(file.path)
-            if file.codec or (shape is not None and shape.text_bytes is None):
+            if file.codec or file.kind == "archive" or file.size is None:
+                return None
+            if shape is not None and shape.text_bytes is None:
                 return None
             total += file.size if file.kind != "parquet" else (shape and shape.text_bytes) or 0
         return total
@@ -174,16 +226,59 @@ class FilesReader:
         lines_before = LineCounter()
         for unit in self._units[partition::partitions]:
             try:
-                yield from read_unit(unit, self._columns, self._footer, lines_before, salvage)
+                if unit.file.kind == "archive":
+                    yield from self._archived(unit.file, salvage)
+                else:
+                    yield from read_unit(unit, self._columns, self._footer, lines_before, salvage)
+                _check(unit.file)
             except BrokenFile as error:
+                _check(unit.file)
                 if not salvage:
                     raise self._broken(error) from error
                 yield Rejected(error.where, "quarantined", "unreadable-file", error.detail)
             except OSError as error:
+                with suppress(OSError):  # what cannot be asked after cannot be read either
+                    _check(unit.file)
                 raise SourceError(
                     f"sources.{self.name}: {unit.file.label} cannot be read: {error.strerror or error}. "
                     f"Mend what keeps it from being read, or take it out of paths."
                 ) from error
+
+    def _archived(self, file: DataFile, salvage: bool) -> Iterator[Raw | Rejected]:
+        """The documents in the members of an archive, and why the others are not read."""
+        for member in members(file, Bounds(self.spec.max_archive_ratio, self.spec.max_archive_bytes)):
+            if isinstance(member, Rejected):
+                yield member
+                continue
+            kind, codec = format_of(member.name)
+            if reason := _unread(member.name, kind):
+                yield Rejected(member.label, "dropped", *reason)
+                continue
+            try:
+                yield from read_blocks(kind == "lines", member.label, member.blocks(codec), self._columns)
+            except BrokenFile as error:
+                if not salvage:
+                    raise
+                yield Rejected(error.where, "quarantined", "unreadable-file", error.detail)
+
+
+def _unread(name: str, kind: Kind | None) -> tuple[str, str] | None:
+    """Why a member of an archive is not read, if it is not."""
+    if any(part.startswith(".") or part == "__MACOSX" for part in name.split("/") if part != "."):
+        return "hidden", "a hidden file or folder"
+    if kind is None:
+        return "unknown-format", "a suffix that is not read"
+    if kind == "archive":
+        return "nested-archive", "an archive in an archive"
+    if kind == "parquet":
+        return "parquet-in-archive", "Parquet is read from its end, which a stream does not show"
+    return None
+
+
+def _check(file: DataFile) -> None:
+    """That a remote file is still the one that was listed."""
+    if isinstance(file.path, Remote):
+        file.path.check()
 
 
 def _walk(folder: str) -> Iterator[str]:
@@ -202,8 +297,8 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _local_file(path: str) -> LocalFile:
+def _local_file(path: str) -> DataFile:
     # A name need not be UTF-8, but the name of a document must.
     label = str(Path(path)).encode("utf-8", "backslashreplace").decode()
-    file = LocalFile(Path(path), label, 0)
+    file = DataFile(Path(path), label, 0)
     return replace(file, size=os.stat(path).st_size) if file.kind else file

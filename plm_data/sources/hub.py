@@ -1,4 +1,4 @@
-"""Parquet files of a dataset repository on the Hugging Face hub, read as they lie."""
+"""Parquet and JSON Lines of a dataset repository on the Hugging Face hub, read as they lie."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from fsspec.utils import glob_translate
 from plm_data.errors import RecipeError, SourceError
 from plm_data.recipe_sources import HubSource
 from plm_data.sources.base import Raw, Rejected
+from plm_data.sources.data_files import DataFile, format_of
 from plm_data.sources.file_bytes import BrokenFile, LineCounter, container
-from plm_data.sources.file_formats import Columns, LocalFile, Unit, parquet_shape, read_footer, read_unit
+from plm_data.sources.file_formats import Columns, Unit, parquet_shape, read_footer, read_unit
 from plm_data.sources.hub_repository import HubFile, Repository
 from plm_data.sources.where import Filter
 from plm_data.store import digest
-from plm_data.text.printable import clip
+from plm_data.text.printable import clip, printable
 
 _SUFFIX = ".parquet"
 # Bytes at a file's end that hold the footer of most.
@@ -30,10 +31,11 @@ _GAP = 256 << 10
 
 
 class HubReader:
-    """Cuts the files, one after the other, into pieces of equal bytes; a row group is in the piece that it begins in.
+    """Cuts the files, one after the other, into pieces of equal bytes; a row group, line or compressed file is in the
+    piece that it begins in.
 
     So a piece asks for few of the files, and nothing need be read to know which. A row that cannot be used is
-    quarantined under FILE:row N, from 1.
+    quarantined under FILE:row N or FILE:LINE, from 1.
     """
 
     def __init__(self, name: str, spec: HubSource):
@@ -59,10 +61,17 @@ class HubReader:
                 )
             found.update(chosen)
         for file in sorted(found):
-            if not file.name.lower().endswith(_SUFFIX):
+            kind = format_of(file.name)[0]
+            if kind not in ("parquet", "lines"):
                 raise RecipeError(
-                    f"sources.{self.name}.files: {clip(file.name, 200)} is not Parquet, which is all that the reader "
-                    f"'hub' reads; match only *{_SUFFIX}, or take the reader 'huggingface'."
+                    f"sources.{self.name}.files: {clip(file.name, 200)} is neither Parquet nor JSON Lines (.jsonl, "
+                    f".ndjson, .json, plain or with .gz or .zst), which the reader 'hub' reads; match only such files, "
+                    f"or take the reader 'huggingface'."
+                )
+            if kind == "lines" and self.spec.where:
+                raise RecipeError(
+                    f"sources.{self.name}.where: {clip(file.name, 200)} is not Parquet, and only that can be filtered "
+                    f"by column. Leave it out of files, or take where out."
                 )
         return sorted(found)
 
@@ -85,6 +94,12 @@ class HubReader:
     def _text_bytes(self) -> int | None:
         total = 0
         for file in self.files:
+            kind, codec = format_of(file.name)
+            if kind == "lines":
+                if codec:
+                    return None
+                total += file.size
+                continue
             try:
                 size = parquet_shape(_local(file), self._footer(file), self.spec.text).text_bytes if file.size else 0
             except BrokenFile:
@@ -101,7 +116,8 @@ class HubReader:
         for file in self.files:
             # An empty file holds no documents, whatever it is called.
             if before < end and begin < before + file.size:
-                yield from self._read(file, begin - before, end - before)
+                lines = format_of(file.name)[0] == "lines"
+                yield from (self._lines if lines else self._read)(file, begin - before, end - before)
             before += file.size
 
     def _read(self, file: HubFile, begin: int, end: int) -> Iterator[Raw | Rejected]:
@@ -132,6 +148,19 @@ class HubReader:
                 except BrokenFile as error:
                     yield from self._broken(error)
             rows += group.num_rows
+
+    def _lines(self, file: HubFile, begin: int, end: int) -> Iterator[Raw | Rejected]:
+        """The documents of the lines that begin within two bytes of a file; of a compressed one all or none."""
+        packed = format_of(file.name)[1] is not None
+        if packed and begin > 0:
+            return
+        local = _local(file, self._repository.download(file, ".lines"))
+        unit = Unit(local, 0, file.size) if packed else Unit(local, max(begin, 0), min(end, file.size))
+        salvage = self.spec.broken_files == "quarantine"
+        try:
+            yield from read_unit(unit, self._columns, read_footer, LineCounter(), salvage)
+        except BrokenFile as error:
+            yield from self._broken(error)
 
     def _broken(self, error: BrokenFile, told: bool = True) -> Iterator[Rejected]:
         if self.spec.broken_files == "stop":
@@ -166,8 +195,8 @@ class HubReader:
             return pq.read_metadata(pa.BufferReader(tail))
 
 
-def _local(file: HubFile, path: Path | None = None) -> LocalFile:
-    return LocalFile(path or Path(f"footer{_SUFFIX}"), clip(file.name, 200), file.size)
+def _local(file: HubFile, path: Path | None = None) -> DataFile:
+    return DataFile(path or Path(f"footer{_SUFFIX}"), printable(file.name), file.size)
 
 
 def _span(chunk: pq.ColumnChunkMetaData) -> tuple[int, int]:

@@ -15,50 +15,15 @@ from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
+from plm_data.sources.licences import CLASSIFIERS, UNKNOWN_LICENSE, stated_license
+
 # This project itself, whose version and files change as it is worked on.
 _OWN_DISTRIBUTION = "plm"
 STDLIB = "stdlib"
-UNKNOWN_LICENSE = "NOASSERTION"
 
 _TEST_PART = re.compile(r"^(tests?|testing|_tests?|idle_test|test_.*|.*_tests?)$")
 # Written by the build of the interpreter, with that machine's paths in it.
 _MACHINE_FILE = re.compile(r"^_sysconfigdata_.*\.py$")
-
-# Trove classifiers that name one SPDX licence; those that do not ("BSD License") are kept as LicenseRef.
-CLASSIFIERS = {
-    "MIT License": "MIT",
-    "MIT No Attribution License (MIT-0)": "MIT-0",
-    "Apache Software License": "Apache-2.0",
-    "Python Software Foundation License": "PSF-2.0",
-    "ISC License (ISCL)": "ISC",
-    "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
-    "The Unlicense (Unlicense)": "Unlicense",
-    "Historical Permission Notice and Disclaimer (HPND)": "HPND",
-    "BSD License": "LicenseRef-BSD",
-}
-# How the licence field spells those licences, in lower case.
-SHORT_NAMES = {
-    "mit": "MIT",
-    "mit license": "MIT",
-    "apache": "Apache-2.0",
-    "apache 2": "Apache-2.0",
-    "apache 2.0": "Apache-2.0",
-    "apache-2.0": "Apache-2.0",
-    "apache license 2.0": "Apache-2.0",
-    "apache 2.0 license": "Apache-2.0",
-    "apache license, version 2.0": "Apache-2.0",
-    "apache software license": "Apache-2.0",
-    "bsd": "LicenseRef-BSD",
-    "bsd license": "LicenseRef-BSD",
-    "bsd-3-clause": "BSD-3-Clause",
-    "bsd 3-clause": "BSD-3-Clause",
-    "bsd-2-clause": "BSD-2-Clause",
-    "isc": "ISC",
-    "mpl-2.0": "MPL-2.0",
-    "mpl 2.0": "MPL-2.0",
-    "psf-2.0": "PSF-2.0",
-    "unlicense": "Unlicense",
-}
 
 
 @dataclass(frozen=True)
@@ -100,18 +65,11 @@ def license_of(distribution: metadata.Distribution) -> str:
             if classifier.startswith("License ::") and (spdx := CLASSIFIERS.get(classifier.split(" :: ")[-1]))
         }
     )
-    written = _first(fields, "License").strip()
-    stated = written if _is_expression(written) else SHORT_NAMES.get(written.lower())
+    stated = stated_license(_first(fields, "License"))
     # A stated licence is more exact than a family of licences.
     if stated and (not from_classifiers or not stated.startswith("LicenseRef-")):
         return stated
     return " OR ".join(from_classifiers) or UNKNOWN_LICENSE
-
-
-def _is_expression(text: str) -> bool:
-    """Whether a licence field holds an SPDX expression of licences that we know."""
-    known = {*CLASSIFIERS.values(), *SHORT_NAMES.values(), "AND", "OR"}
-    return bool(text) and all(word in known for word in re.sub(r"[()]", " ", text).split())
 
 
 def _first(fields: metadata.PackageMetadata, name: str) -> str:

@@ -171,8 +171,8 @@ def decide(
     won = run_steps(store, [NearWinners(entrants=exact, buckets=buckets, pieces=pieces)], "winners")[0]
     deciding = [
         Decide(
-            source=source, domain="web", collected=each.collected, columns=each.columns, judged=judged[source],
-            won=won,
+            source=source, domain="web", through=(each.collected, each.columns["documents"]), columns=each.columns,
+            judged=judged[source], won=won,
         )
         for source, each in made.items()
     ]  # fmt: skip

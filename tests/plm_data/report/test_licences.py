@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plm_data.report.licences import CLASSES, licence_class, roll_up, spdx_identifier
-from plm_data.sources.python_env import CLASSIFIERS, SHORT_NAMES
+from plm_data.sources.licences import CLASSIFIERS, SHORT_NAMES
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
-"""The reader of the hub's Parquet files: which files, which rows, in which piece, and how little is fetched."""
+"""The reader of the hub's files: which files, which rows, in which piece, and how little is fetched."""
 
 from __future__ import annotations
 
+import gzip
 import io
+import json
 from copy import deepcopy
 
 import pyarrow as pa
@@ -15,6 +17,7 @@ from plm_data.sources.base import Raw, Rejected
 from plm_data.sources.hub import HubReader
 from tests.plm_data.sources.hub_files import PATH, expected, noise, parquet, read, rows, spec, texts
 from tests.plm_data.sources.hub_server import REVISION, Fault, HubServer
+from tests.plm_data.sources.local_files import zstd
 
 A, B, C = rows(0, 35), rows(35, 4), rows(39, 60)
 
@@ -63,8 +66,43 @@ def test_globs_choose_among_the_files(corpus: HubServer) -> None:
         RecipeError, match=r"sources\.web\.files: \*\.parquets matches none of the 6 files of owner/corp"
     ):
         read(files=["*.parquets"])
-    with pytest.raises(RecipeError, match=r"sources\.web\.files: data/other\.txt is not Parquet"):
+    with pytest.raises(RecipeError, match=r"sources\.web\.files: data/other\.txt is neither Parquet nor JSON"):
         read(files=["data/*"])
+
+
+def as_lines(rows: list[dict[str, object]]) -> bytes:
+    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 3, 8, 31])
+def test_json_lines_come_once_however_the_files_are_divided(hub: HubServer, pieces: int) -> None:
+    hub.add(PATH, {
+        "a.jsonl": as_lines(A), "b.jsonl.gz": gzip.compress(as_lines(B)), "c.ndjson.zst": zstd(as_lines(C)),
+        "d.parquet": parquet(rows(99, 9)), "e.jsonl": b"",
+    })  # fmt: skip
+    items = read(pieces, files=["*"], license_column="lic")
+    assert texts(items) == expected(A, B, C, rows(99, 9)) and len(items) == 108
+
+
+def test_a_bad_line_is_quarantined_by_its_number_and_a_cut_off_file_stops_or_gives_what_it_has(hub: HubServer) -> None:
+    packed = gzip.compress(as_lines(C))
+    hub.add(PATH, {"a.jsonl": as_lines(A[:3]) + b"{no\n" + as_lines(A[3:]), "c.jsonl.gz": packed[:-200]})
+    items = read(2, files=["a.jsonl"])
+    assert [(i.name, i.reason) for i in items if isinstance(i, Rejected)] == [("a.jsonl:4", "not-json")]
+    assert texts(items) == expected(A)
+    with pytest.raises(SourceError, match=r"sources\.web: c\.jsonl\.gz.* is broken: .*broken_files: quarantine"):
+        read(1, files=["c.jsonl.gz"])
+    found = read(3, files=["c.jsonl.gz"], broken_files="quarantine")
+    assert 30 < len(texts(found)) < 60
+    assert {item.reason for item in found if isinstance(item, Rejected)} >= {"unreadable-file"}
+
+
+def test_json_lines_are_bounded_by_their_size_where_they_are_plain_and_are_not_filtered(hub: HubServer) -> None:
+    hub.add(PATH, {"a.jsonl": as_lines(A), "b.jsonl.gz": gzip.compress(as_lines(B))})
+    assert HubReader("web", spec(files=["a.jsonl"])).size_bound() == len(as_lines(A))
+    assert HubReader("web", spec(files=["*"])).size_bound() is None
+    with pytest.raises(RecipeError, match=r"sources\.web\.where: a\.jsonl is not Parquet"):
+        read(files=["a.jsonl"], where={"lang": "en"})
 
 
 def test_the_fingerprint_takes_the_list_and_no_file(corpus: HubServer) -> None:
