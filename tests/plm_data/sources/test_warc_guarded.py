@@ -87,6 +87,12 @@ def test_what_a_library_prints_is_not_taken_for_an_answer(call: Guarded) -> None
     assert works(call) == first
 
 
+def test_the_process_has_no_secrets_of_the_environment(monkeypatch: pytest.MonkeyPatch, call: Guarded) -> None:
+    monkeypatch.setenv("HF_TOKEN", "canary")
+    names = call(["a"], b"environment")
+    assert "PATH" in names and "HF_TOKEN" not in names
+
+
 def test_a_process_that_cannot_start_is_one_clear_error() -> None:
     with pytest.raises(SourceError, match="does not start: ModuleNotFoundError: No module named 'tests.missing'"):
         Guarded("tests.missing:act", 1, MEMORY)(["a"], b"b")
