@@ -103,7 +103,7 @@ class FilesReader:
         named = os.path.lexists(pattern)
         for match in [pattern] if named else glob.iglob(pattern, recursive=True):
             if os.path.isdir(match):
-                yield from (file for file in map(_local_file, _walk(match)) if file.kind)
+                yield from (file for file in map(_local_file, walk(match)) if file.kind)
                 continue
             file = _local_file(match)
             if file.kind:
@@ -281,7 +281,7 @@ def _check(file: DataFile) -> None:
         file.path.check()
 
 
-def _walk(folder: str) -> Iterator[str]:
+def walk(folder: str) -> Iterator[str]:
     """The files below a folder, through links but no folder twice; hidden ones are left out."""
     seen = set()
     for root, folders, names in os.walk(folder, onerror=_raise, followlinks=True):

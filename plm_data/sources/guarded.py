@@ -26,6 +26,8 @@ from plm_data.errors import SourceError
 _PATIENCE = 10.0
 _START_SECONDS = 120.0
 _READY = b"ready"
+# What a process needs to start; tokens and passwords are not for one that reads what strangers wrote.
+_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "PYTHONHOME", "LANG", "LC_ALL")
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,8 @@ class Guarded:
         return Failed(found["reason"], found["detail"])
 
     def _started(self) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONHASHSEED": "0"}
+        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+        environment |= {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONHASHSEED": "0"}
         command = [sys.executable, "-P", "-m", __name__, self._function, str(self._max_memory)]
         with tempfile.TemporaryFile() as errors:
             process = subprocess.Popen(

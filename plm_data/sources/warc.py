@@ -16,6 +16,7 @@ from plm_data.errors import RecipeError, SourceError
 from plm_data.recipe_sources import WarcSource
 from plm_data.sources.archive_bytes import CODECS, archive_blocks
 from plm_data.sources.base import Raw, Rejected
+from plm_data.sources.files import walk
 from plm_data.sources.guarded import Failed, Guarded
 from plm_data.sources.http_message import BadMessage, charset_of, media_type, parse_response
 from plm_data.sources.warc_records import Bad, Record, read_records
@@ -56,7 +57,7 @@ class WarcReader:
             # A file whose name has brackets is found by its name.
             matches = [pattern] if os.path.lexists(pattern) else glob.iglob(pattern, recursive=True)
             try:
-                archives = [file for match in matches for file in _archives(Path(match))]
+                archives = [file for match in matches for file in _archives(match)]
             except OSError as error:
                 raise self._unreadable(error.filename, error) from error
             if not archives:
@@ -206,19 +207,10 @@ def _name(fields: dict[str, str]) -> str | None:
     return f"{url} {fields.get('warc-date', '')}".rstrip() if url else None
 
 
-def _archives(path: Path) -> Iterator[Path]:
-    """The file, or those below the folder, by their suffixes; hidden ones are left out."""
-    if not path.is_dir():
-        stem = path.with_suffix("") if path.suffix.lower() in CODECS else path
+def _archives(path: str) -> Iterator[Path]:
+    """The file, or those below the folder, that are web archives by their suffixes."""
+    for name in walk(path) if os.path.isdir(path) else [path]:
+        file = Path(name)
+        stem = file.with_suffix("") if file.suffix.lower() in CODECS else file
         if stem.suffix.lower() in _SUFFIXES:
-            yield path
-        return
-    for root, folders, names in os.walk(path, onerror=_raise):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in names:
-            if not name.startswith("."):
-                yield from _archives(Path(root, name))
-
-
-def _raise(error: OSError) -> None:
-    raise error
+            yield file

@@ -30,6 +30,10 @@ def act(word: str, body: bytes) -> Any:
     elif body == b"print":
         os.write(1, b"noise on standard output")
         print("noise", flush=True)
+    elif body.startswith(b"large"):
+        return len(body)
+    elif body == b"environment":
+        return sorted(os.environ)
     return [word, body.decode(), os.getpid()]
 
 

@@ -214,7 +214,7 @@ def test_a_changed_limit_makes_anew_what_it_changes_and_nothing_more(
     opened(folder, monkeypatch, ", limit_documents: 60", home="anew").documents  # noqa: B018
     build = opened(folder, monkeypatch, ", limit_documents: 70", home="anew")
     assert len(names(build)) == 60
-    assert [build.outputs[stage][0].reused for stage in ("limit", "sample")] == [False, True]
+    assert [build.outputs[stage]["big"].reused for stage in ("limit", "sample")] == [False, True]
     assert "limit" not in _stages(opened(folder, monkeypatch, "", home="anew"))
 
 

@@ -156,7 +156,29 @@ def test_each_document_comes_once_whatever_the_number_of_pieces(tmp_path: Path, 
     assert set(names.values()) == {1} and len(names) == 2 * (6 + 3)
     if pieces == 7:
         # The pages of a file are dealt out evenly, whatever lies between them.
-        assert max(sum(isinstance(item, Raw) for item in piece) for piece in items) <= 4
+        assert {sum(isinstance(item, Raw) for item in piece) for piece in items} == {1, 2}
+
+
+def test_pages_are_read_in_their_own_encoding(tmp_path: Path) -> None:
+    """Windows-1252 by the header, Shift_JIS by the page, gb18030 by detection, UTF-8 against a header that is wrong."""
+    japanese, chinese = (
+        "これは日本語の文章です。川は山から海まで流れている。" * 8,
+        "这条河从山上流下来，经过城市和村庄，最后流入大海。" * 8,
+    )
+    cases = [
+        ("Die Flüsse – größer als „früher“. " * 8, "cp1252", "text/html; charset=ISO-8859-1", ""),
+        (japanese, "cp932", "text/html", '<meta charset="Shift_JIS">'),
+        (chinese, "gb18030", "text/html", ""),
+        (japanese, "utf-8", "text/html; charset=windows-1252", ""),
+    ]
+    archive = write_gzip(
+        tmp_path / "a.warc.gz",
+        [record(response(html(text, head=head).encode(code), said), url=f"http://{code}/") for text, code, said, head in cases],
+    )  # fmt: skip
+    items = read(archive, extract="balanced")
+    for item, (text, code, _, _) in zip(items, cases, strict=True):
+        assert isinstance(item, Raw) and text.strip() in item.text and item.metadata is not None, code
+        assert item.metadata["encoding"] == code
 
 
 def test_a_page_that_the_crawler_cut_off_is_kept_and_told(tmp_path: Path) -> None:

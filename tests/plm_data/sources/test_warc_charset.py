@@ -99,6 +99,13 @@ def test_utf16_without_a_mark_is_read_if_the_header_says_so() -> None:
     assert GERMAN in decode(page(GERMAN, "utf-16-le"), "utf-16le")[0]
 
 
+def test_a_page_that_is_said_to_be_utf16_and_has_no_zeros_is_not() -> None:
+    """Read so, any bytes make some sort of text."""
+    data = page(GERMAN, "cp1252", '<meta charset="windows-1252">')
+    data += b" " * (len(data) % 2)
+    assert GERMAN in decode(data, "utf-16")[0]
+
+
 def test_a_charset_in_a_comment_or_far_below_says_nothing() -> None:
     comment = '<!-- <meta charset="koi8-r"> -->'
     assert RUSSIAN in decode(page(RUSSIAN * 3, "cp1251", comment), None)[0]

@@ -44,9 +44,9 @@ def test_a_page_that_hangs_is_ended_and_one_that_is_slow_is_not(call: Guarded) -
 
 
 def test_a_page_that_waits_is_ended_by_the_clock(call: Guarded, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guarded, "_PATIENCE", 1.0)
+    monkeypatch.setattr(guarded, "_PATIENCE", 3.0)
     works(call)
-    assert call(["a"], b"wait") == Failed("too-slow", "waited for more than 0.5 seconds")
+    assert call(["a"], b"wait") == Failed("too-slow", "waited for more than 1.5 seconds")
     works(call)
 
 
@@ -87,9 +87,22 @@ def test_what_a_library_prints_is_not_taken_for_an_answer(call: Guarded) -> None
     assert works(call) == first
 
 
+def test_the_process_has_no_secrets_of_the_environment(monkeypatch: pytest.MonkeyPatch, call: Guarded) -> None:
+    monkeypatch.setenv("HF_TOKEN", "canary")
+    names = call(["a"], b"environment")
+    assert "PATH" in names and "HF_TOKEN" not in names
+
+
 def test_a_process_that_cannot_start_is_one_clear_error() -> None:
     with pytest.raises(SourceError, match="does not start: ModuleNotFoundError: No module named 'tests.missing'"):
         Guarded("tests.missing:act", 1, MEMORY)(["a"], b"b")
+
+
+def test_the_time_of_a_page_does_not_run_while_the_next_is_received() -> None:
+    call = Guarded(HOSTILE, 0.26, MEMORY)
+    assert works(call) == call(["a"], b"slow")[2]
+    assert call(["a"], b"large" + bytes(120_000_000)) == 120_000_005
+    call.close()
 
 
 def test_a_large_page_goes_through_whole(call: Guarded) -> None:

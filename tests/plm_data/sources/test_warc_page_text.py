@@ -45,6 +45,7 @@ def test_facts_are_short_and_on_one_line() -> None:
         (f'<link rel="license" href="{BY}">', "", "CC-BY-4.0"),
         ("", f'<a rel="nofollow LICENSE" href="{BY}">terms</a>', "CC-BY-4.0"),
         ("", f'<a href="{BY}">CC BY</a>', "CC-BY-4.0"),
+        ("", '<a href="https://CreativeCommons.org/licenses/by/4.0/">CC BY</a>', "CC-BY-4.0"),
         # What is marked goes before what only stands in the footer; of several, all hold.
         (f'<link rel="license" href="{BY}">', '<a href="//creativecommons.org/publicdomain/zero/1.0/">x</a>', "CC-BY-4.0"),
         ("", f'<a href="{BY}">x</a> <a href="http://creativecommons.org/licenses/by-nc/2.0/">y</a>', "CC-BY-4.0 AND CC-BY-NC-2.0"),

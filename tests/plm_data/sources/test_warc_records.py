@@ -209,6 +209,16 @@ def test_bytes_that_are_missing_cost_no_more_than_the_two_records_they_are_of(
     assert len(records) <= 5 and BLOCKS[2] not in records[1:-3]
 
 
+def test_records_that_a_broken_member_was_read_over_are_found(tmp_path: Path) -> None:
+    """A stored block without its end takes 50,000 bytes for its own, which are a few hundred members."""
+    many = [record(b"%05d" % i) for i in range(400)]
+    stored = gzip.compress(b"")[:10] + b"\x00\xff\xff\x00\x00" + record(bytes(70_000))
+    path = tmp_path / "a.warc.gz"
+    path.write_bytes(members(A) + stored[:15_000] + members(*many))
+    records = found(read(path))
+    assert records == [BLOCKS[0], "damaged-archive", *(b"%05d" % i for i in range(400))]
+
+
 @settings(max_examples=150)
 @given(st.binary(max_size=400), st.booleans())
 def test_any_bytes_are_read_to_their_end(tmp_path_factory: pytest.TempPathFactory, junk: bytes, packed: bool) -> None:
