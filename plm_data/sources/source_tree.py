@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from plm_data.errors import RecipeError, SourceError
@@ -114,7 +114,7 @@ class SourceTreeReader:
                     yield (
                         entry
                         if isinstance(entry, Rejected)
-                        else self._document(entry.name, lambda most, path=entry.path: _beginning(path, most), licences)
+                        else self._document(entry.name, partial(_beginning, entry.path), licences)
                     )
         except BrokenFile as error:
             raise SourceError(
@@ -180,7 +180,7 @@ class SourceTreeReader:
                     told.add(folder)
                     yield _rejected_folder(folder)
                 continue
-            yield self._document(name, lambda most, member=member: _first(member, most), licences)
+            yield self._document(name, partial(_first, member), licences)
 
     def _members(self, file: DataFile) -> Iterator[Member | Rejected]:
         for member in members(file, Bounds(self.spec.max_archive_ratio, self.spec.max_archive_bytes)):
