@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
-from plm_data.sources.remote import Remote
+from plm_data.sources.remote import SMALL_BLOCK, Remote
 from plm_data.store import file_sha256
 
 BLOCK = 1 << 20
@@ -72,9 +72,9 @@ def without_bom(blocks: Iterator[bytes]) -> Iterator[bytes]:
     yield from blocks
 
 
-def reading(path: Path | Remote, buffering: int = -1) -> BinaryIO:
+def reading(path: Path | Remote) -> BinaryIO:
     """A file for Python."""
-    return path.open() if isinstance(path, Remote) else path.open("rb", buffering=buffering)
+    return path.open() if isinstance(path, Remote) else path.open("rb")
 
 
 def content_of(path: Path | Remote) -> str:
@@ -87,13 +87,13 @@ def content_of(path: Path | Remote) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def stretch(path: Path | Remote, begin: int, end: int) -> Iterator[bytes]:
-    """The bytes from ``begin`` to ``end``, in blocks."""
-    with reading(path, buffering=0) as file:
+def stretch(path: Path | Remote, begin: int, end: int, block: int | None = None) -> Iterator[bytes]:
+    """The bytes from ``begin`` to ``end``, in blocks, of a size of their own if need be."""
+    with path.open(block, end) if isinstance(path, Remote) else path.open("rb", buffering=0) as file:
         file.seek(begin)
-        while begin < end and (block := file.read(min(BLOCK, end - begin))):
-            begin += len(block)
-            yield block
+        while begin < end and (data := file.read(min(block or BLOCK, end - begin))):
+            begin += len(data)
+            yield data
 
 
 def aligned(path: Path | Remote, start: int, stop: int) -> tuple[int, int]:
@@ -108,7 +108,7 @@ def _line_start(path: Path | Remote, offset: int, limit: int) -> int:
     if offset == 0:
         return 0
     position = offset - 1
-    for block in stretch(path, position, limit):
+    for block in stretch(path, position, limit, SMALL_BLOCK):
         if (found := block.find(b"\n")) >= 0:
             return position + found + 1
         position += len(block)

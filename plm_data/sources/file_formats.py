@@ -28,7 +28,7 @@ from plm_data.sources.file_bytes import (
     without_bom,
 )
 from plm_data.sources.python_env import UNKNOWN_LICENSE
-from plm_data.sources.remote import FOOTER_BLOCK, Remote
+from plm_data.sources.remote import SMALL_BLOCK, Remote
 from plm_data.sources.where import Filter, no_column
 from plm_data.store import digest
 
@@ -231,7 +231,7 @@ class ParquetShape:
 
 def read_footer(file: DataFile) -> pq.FileMetaData:
     """A Parquet file's footer; raises ``BrokenFile``."""
-    with container(lambda: file.label), opened(file.path, FOOTER_BLOCK) as source:
+    with container(lambda: file.label), opened(file.path, SMALL_BLOCK) as source:
         return pq.read_metadata(source)
 
 

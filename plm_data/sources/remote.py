@@ -25,8 +25,8 @@ T = TypeVar("T")
 
 # One request's worth: large enough that the round trip does not count, small enough to be asked for again.
 BLOCK = 4 << 20
-# What a Parquet file says at its end is read of every file, by every piece of the work.
-FOOTER_BLOCK = 128 << 10
+# For what is short: what a Parquet file says at its end, and where a line begins.
+SMALL_BLOCK = 128 << 10
 # Columns of a Parquet row group are read side by side, each at its own place.
 _HELD_BLOCKS = 8
 # Waits of 0.5, 1, 2, 4 and 8 seconds lie between the tries.
@@ -97,9 +97,10 @@ class Remote:
     by_content: bool
     ranges: bool = True
 
-    def open(self, block: int | None = None) -> io.BufferedReader:
-        """The file's bytes, which are asked for by ``block``. Not thread-safe."""
-        return io.BufferedReader(RemoteStream(self, block or BLOCK), 1 << 16)
+    def open(self, block: int | None = None, end: int | None = None) -> io.BufferedReader:
+        """The file's bytes, which are asked for by ``block``, and as if they ended at ``end``. Not thread-safe."""
+        known = [each for each in (self.size, end) if each is not None]
+        return io.BufferedReader(RemoteStream(self, block or BLOCK, min(known, default=None)), 1 << 16)
 
     def check(self) -> None:
         """Raise ``SourceError`` if the file is no longer the one that was listed."""
@@ -156,9 +157,9 @@ def _opened(system: Any, place: str, size: int | None) -> Any:
 class RemoteStream(io.RawIOBase):
     """A remote file's bytes. What was read last is held in blocks; a break is taken up at the byte where it came."""
 
-    def __init__(self, remote: Remote, block: int):
+    def __init__(self, remote: Remote, block: int, end: int | None):
         super().__init__()
-        self._remote, self._size, self._at = remote, block, 0
+        self._remote, self._size, self._end, self._at = remote, block, end, 0
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
         self._handle: Any = None
         self._handle_at = 0
@@ -173,9 +174,9 @@ class RemoteStream(io.RawIOBase):
         return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        if whence == io.SEEK_END and self._remote.size is None:
+        if whence == io.SEEK_END and self._end is None:
             raise io.UnsupportedOperation("the server does not say how long the file is")
-        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._remote.size or 0}[whence]
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._end or 0}[whence]
         return self._at
 
     def readinto(self, buffer: WriteableBuffer) -> int:
@@ -194,8 +195,8 @@ class RemoteStream(io.RawIOBase):
         if number in self._blocks:
             self._blocks.move_to_end(number)
             return self._blocks[number]
-        start, end = number * self._size, self._remote.size
-        length = self._size if end is None else min(self._size, end - start)
+        start = number * self._size
+        length = self._size if self._end is None else min(self._size, self._end - start)
         read = self._range if self._remote.ranges else self._next
         block = bytearray()
         while len(block) < length:

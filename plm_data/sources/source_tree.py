@@ -7,11 +7,10 @@ machine has written, and what is no text.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 from plm_data.errors import RecipeError, SourceError
 from plm_data.locations import is_remote
@@ -91,6 +90,17 @@ class SourceTreeReader:
     def contents(self) -> dict[str, str]:
         return self._contents
 
+    def check_unchanged(self, fingerprint: str) -> None:
+        """Raise ``SourceError`` if a remote tree, whose store says so without its being read, is another one by now."""
+        tree = self._tree
+        paths = [tree.path] if isinstance(tree, DataFile) else [e.path for e in tree if isinstance(e, _Entry)]
+        told = all(isinstance(path, Remote) and path.by_content for path in paths)
+        if told and is_remote(self.spec.path) and self.fingerprint() != fingerprint:
+            raise SourceError(
+                f"sources.{self.name}: {self.spec.path} changed since the build began. Run the same command again to "
+                f"read it as it is now."
+            )
+
     def size_bound(self) -> int | None:
         """Bytes of the files that may be documents; None for an archive: nobody knows before it is read."""
         if isinstance(self._tree, DataFile):
@@ -112,7 +122,7 @@ class SourceTreeReader:
                     yield (
                         entry
                         if isinstance(entry, Rejected)
-                        else self._document(entry.name, lambda most, path=entry.path: _beginning(path, most), licences)
+                        else self._document(entry.name, partial(_beginning, entry.path), licences)
                     )
         except BrokenFile as error:
             raise SourceError(
@@ -140,7 +150,7 @@ class SourceTreeReader:
             return "other-language", language
         return None
 
-    def _document(self, name: str, beginning: Any, licences: TreeLicences) -> Raw | Rejected:
+    def _document(self, name: str, beginning: Callable[[int], bytes], licences: TreeLicences) -> Raw | Rejected:
         """A file as a document, or why it is none; ``beginning``: gives so many of its first bytes."""
         if why := self._not_wanted(name):
             return Rejected(name, "dropped", *why)
@@ -178,7 +188,7 @@ class SourceTreeReader:
                     told.add(folder)
                     yield _rejected_folder(folder)
                 continue
-            yield self._document(name, lambda most, member=member: _first(member, most), licences)
+            yield self._document(name, partial(_first, member), licences)
 
     def _members(self, file: DataFile) -> Iterator[Member | Rejected]:
         for member in members(file, Bounds(self.spec.max_archive_ratio, self.spec.max_archive_bytes)):

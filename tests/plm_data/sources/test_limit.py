@@ -84,7 +84,7 @@ DOCUMENTS = st.lists(st.tuples(st.sampled_from("abcdefghijklmnop"), st.integers(
 MOST = st.one_of(st.none(), st.integers(1, 40))
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(documents=DOCUMENTS, count=MOST, size=st.one_of(st.none(), st.integers(1, 160)), pieces=st.integers(1, 4))
 def test_a_limit_keeps_the_longest_beginning_of_the_seeded_order_in_any_pieces(
     tmp_path_factory: pytest.TempPathFactory, documents: Sized, count: int | None, size: int | None, pieces: int
@@ -93,7 +93,7 @@ def test_a_limit_keeps_the_longest_beginning_of_the_seeded_order_in_any_pieces(
     assert kept == expected(documents, count, size)
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(documents=DOCUMENTS, one=st.integers(1, 150), more=st.integers(0, 80), what=st.sampled_from(["count", "size"]))
 def test_a_larger_limit_keeps_all_that_a_smaller_one_does(
     tmp_path_factory: pytest.TempPathFactory, documents: Sized, one: int, more: int, what: str

@@ -117,8 +117,18 @@ def test_a_server_that_gives_no_ranges_is_read_as_a_stream_and_taken_up_where_it
                 read(f"{server.url}/d.parquet")
 
 
+def test_stretches_of_lines_fetch_little_more_than_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SMALL_BLOCK", 500)
+    monkeypatch.setattr("plm_data.sources.file_bytes.SMALL_BLOCK", 500)
+    monkeypatch.setattr("plm_data.sources.files._RANGE", 48_000)
+    data = lines(MANY)
+    with web({"a.jsonl": data}) as server:
+        assert documents(read(f"{server.url}/a.jsonl")) == NAMED
+        assert server.served["a.jsonl"] < 1.1 * len(data)
+
+
 def test_only_the_columns_and_row_groups_that_are_needed_are_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "FOOTER_BLOCK", 4_000)
+    monkeypatch.setattr(module, "SMALL_BLOCK", 4_000)
     rows = [{"id": f"d{i}", "other": os.urandom(400).hex(), "text": f"text {i}"} for i in range(2000)]
     data = parquet_bytes(rows, row_group_size=500, compression="none")
     with web({"a.parquet": data}) as server:

@@ -157,6 +157,16 @@ def test_an_archive_of_the_tree_gives_the_same(tmp_path: Path, kind: str) -> Non
         assert Counter(read(f"{server.url}/tree/")) == shown
 
 
+def test_a_remote_tree_that_changes_before_it_is_read_is_an_error() -> None:
+    with web({"tree/a.py": b"x = 1\n", "tree/LICENSE": MIT.encode()}) as server:
+        source = spec(f"{server.url}/tree/")
+        one = SourceTreeReader("code", source).fingerprint()
+        SourceTreeReader("code", source).check_unchanged(one)
+        server.files["tree/a.py"] = b"x = 2\n"
+        with pytest.raises(SourceError, match=r"sources\.code: http://.*/tree/ changed since the build began"):
+            SourceTreeReader("code", source).check_unchanged(one)
+
+
 def test_a_name_in_an_archive_that_leads_out_of_it_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("../evil.py", "x = 1\n")
