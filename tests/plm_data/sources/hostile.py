@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from typing import Any
 
@@ -16,8 +17,8 @@ def act(word: str, body: bytes) -> Any:
     elif body == b"wait":
         time.sleep(1000)
     elif body == b"slow":
-        until = time.process_time() + 0.2
-        while time.process_time() < until:
+        until = time.thread_time() + 0.2
+        while time.thread_time() < until:
             pass
     elif body == b"fill":
         kept.append(bytes(1 << 33))
@@ -30,8 +31,8 @@ def act(word: str, body: bytes) -> Any:
     elif body == b"print":
         os.write(1, b"noise on standard output")
         print("noise", flush=True)
-    elif body.startswith(b"large"):
-        return len(body)
+    elif body == b"later":
+        threading.Thread(target=act, args=(word, b"slow"), daemon=True).start()
     elif body == b"environment":
         return sorted(os.environ)
     return [word, body.decode(), os.getpid()]
