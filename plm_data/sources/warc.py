@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
 ACCEPTED = ".warc or .wet, plain or with .gz or .zst"
 _SUFFIXES = (".warc", ".wet")
-# Records that hold a page, or its text; the others (requests, crawl facts, pages that have not changed) are counted.
+# Records that hold a page, or its text; and those that hold none, which are counted.
 _PAGES = frozenset({"response", "resource", "conversion"})
+_OTHERS = frozenset({"request", "warcinfo", "metadata", "revisit", "continuation"})
 _HTML = frozenset({"text/html", "application/xhtml+xml"})
 _MARKUP = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|head|body)\b", re.IGNORECASE)
 # A record is its page and the header that came with it.
@@ -118,13 +119,12 @@ class WarcReader:
                 continue
             kind = record.fields.get("warc-type", "").lower()
             if kind not in _PAGES:
-                others[kind] += 1
+                others[kind if kind in _OTHERS else "unknown"] += 1
                 continue
             pages += 1
             if pages % shares == share:
                 yield self._page(label, record, kind)
         for kind, count in sorted(others.items()) if share == 0 else ():
-            kind = kind if kind.isalpha() and len(kind) < 20 else "other"
             yield Rejected(f"{label}: {kind} records", "dropped", "not-a-page", f"{count:,} records")
 
     def _page(self, label: str, record: Record, kind: str) -> Raw | Rejected:

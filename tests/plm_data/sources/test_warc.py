@@ -90,6 +90,8 @@ def test_what_holds_no_page_is_dropped_and_what_cannot_be_read_is_quarantined(tm
             of("segment", response(text), WARC_Segment_Number="1"),
             record(response(text), url=None),
             of("revisit", b"", kind="revisit"),
+            of("odd", b"", kind="x\x1b[31m"),
+            of("odder", b"", kind=""),
         ],
     )
     items = read(archive, max_page_bytes=20_000)
@@ -112,6 +114,7 @@ def test_what_holds_no_page_is_dropped_and_what_cannot_be_read_is_quarantined(tm
         "http://segment/": ("quarantined", "segmented"),
         f"{archive}: record 19": ("quarantined", "broken-header"),
         f"{archive}: revisit records": ("dropped", "not-a-page"),
+        f"{archive}: unknown records": ("dropped", "not-a-page"),
     }
 
 
