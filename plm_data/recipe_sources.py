@@ -130,8 +130,9 @@ class WarcSource(SourceSpec):
     """Web archives: the main text of the pages in WARC files, and the texts in WET files as they are."""
 
     reader: Literal["warc"]
-    paths: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
-        min_length=1, description="files, folders (with all below them) or globs, from the recipe's working folder"
+    paths: tuple[Location, ...] = Field(
+        min_length=1,
+        description="files, folders (with all below them) or globs, from the recipe's working folder, or their URLs",
     )
     extract: Literal["precise", "balanced", "fast"] = Field(
         "balanced", description="Trafilatura with a second opinion, or with its own alone; fast: Resiliparse"

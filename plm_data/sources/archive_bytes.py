@@ -10,10 +10,12 @@ import zlib
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
+from urllib.parse import urlsplit
 
-from plm_data.sources.file_bytes import BLOCK, BrokenFile, decompressed, stretch
+from plm_data.sources.file_bytes import BLOCK, ENDLESS, BrokenFile, decompressed, reading, stretch
+from plm_data.sources.remote import Remote
 
 CODECS = {".gz": "gzip", ".zst": "zstd"}
 RECORD_START = b"WARC/"
@@ -32,14 +34,14 @@ class Break:
     damage: tuple[str, str] | None = None
 
 
-def archive_blocks(path: Path, label: str) -> Iterator[bytes | Break]:
-    """Decompressed blocks and breaks of a file, by its suffix. Raises ``OSError`` if it cannot be opened or read."""
-    codec = CODECS.get(path.suffix.lower())
+def archive_blocks(path: Path | Remote, label: str) -> Iterator[bytes | Break]:
+    """Decompressed blocks and breaks of a file, by its label's suffix. Raises ``OSError`` if it cannot be read."""
+    codec = CODECS.get(PurePosixPath(urlsplit(label).path if isinstance(path, Remote) else label).suffix.lower())
     if codec == "gzip":
-        with path.open("rb", buffering=0) as file:
+        with reading(path) as file:
             yield from _gzip_blocks(file)
     elif codec is None:
-        yield from stretch(path, 0, path.stat().st_size)
+        yield from stretch(path, 0, ENDLESS)
     else:
         try:
             yield from decompressed(path, codec, label, salvage=True)

@@ -27,7 +27,7 @@ from plm_data.sources.file_formats import (
     read_footer,
     read_unit,
 )  # fmt: skip
-from plm_data.sources.remote import Remote
+from plm_data.sources.remote import Remote, refuse_changed, with_remote_state
 from plm_data.sources.where import Filter
 from plm_data.store import digest
 
@@ -184,27 +184,12 @@ class FilesReader:
         except OSError as error:
             raise self._unreadable(error) from error
 
-    @cached_property
-    def _remote_state(self) -> str:
-        """What the stores say of the remote files that changes with their content; nothing where all are local."""
-        state = [
-            [file.label, file.size, file.path.version if file.path.by_content else ""]
-            for file in self.files
-            if isinstance(file.path, Remote)
-        ]
-        return digest(state) if state else ""
-
     def fingerprint(self) -> str:
-        return ":".join(filter(None, (self._fingerprint, self._remote_state)))
+        return with_remote_state(self._fingerprint, [file.path for file in self.files])
 
     def check_unchanged(self, fingerprint: str) -> None:
         """Raise ``SourceError`` if the remote files are other ones than at that fingerprint."""
-        if fingerprint.partition(":")[2] != self._remote_state:
-            locations = ", ".join(filter(is_remote, self.spec.paths))
-            raise SourceError(
-                f"sources.{self.name}: files of {locations} changed since the build began. Run the same command again "
-                f"to read them as they are now."
-            )
+        refuse_changed(f"sources.{self.name}", fingerprint, [file.path for file in self.files])
 
     def contents(self) -> dict[str, str]:
         return self._contents

@@ -10,13 +10,15 @@ import io
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from plm_data.errors import PlmError, SourceError
 from plm_data.locations import redacted
+from plm_data.store import digest
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -130,6 +132,27 @@ def remote_file(system: Any, place: str, ranges: bool | None = None) -> Remote:
         ranges = size is not None and info.get("partial", True) and _gives_ranges(system, place, size)
     version = ", ".join(f"{k} {v}" for k, v in told.items())
     return Remote(system, place, str(system.unstrip_protocol(place)), size, version, bool(strong), ranges)
+
+
+def with_remote_state(fingerprint: str, paths: Sequence[Path | Remote]) -> str:
+    """A fingerprint, and behind a colon what the stores say of the remote files among those that it is of."""
+    return ":".join(filter(None, (fingerprint, _state(paths))))
+
+
+def refuse_changed(asked_by: str, fingerprint: str, paths: Sequence[Path | Remote]) -> None:
+    """Raise ``SourceError`` if the stores say another thing of the remote files now than in a fingerprint."""
+    if fingerprint.partition(":")[2] != _state(paths):
+        remote = [path.url for path in paths if isinstance(path, Remote)]
+        named = ", ".join(remote[:3]) + (f" and {len(remote) - 3} more" if len(remote) > 3 else "")
+        raise SourceError(
+            f"{asked_by}: files of {named} changed since the build began. Run the same command again to read them as "
+            f"they are now."
+        )
+
+
+def _state(paths: Sequence[Path | Remote]) -> str:
+    remote = [path for path in paths if isinstance(path, Remote)]
+    return digest([[each.url, each.size, each.version if each.by_content else ""] for each in remote]) if remote else ""
 
 
 def is_http(system: Any) -> bool:

@@ -9,18 +9,23 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from importlib import metadata
-from pathlib import Path
+from operator import itemgetter
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from plm_data.errors import RecipeError, SourceError
+from plm_data.locations import is_remote
 from plm_data.recipe_sources import WarcSource
 from plm_data.sources.archive_bytes import CODECS, archive_blocks
 from plm_data.sources.base import Raw, Rejected
+from plm_data.sources.file_bytes import content_of
 from plm_data.sources.files import walk
 from plm_data.sources.guarded import Failed, Guarded
 from plm_data.sources.http_message import BadMessage, charset_of, media_type, parse_response
+from plm_data.sources.remote import Remote, refuse_changed, with_remote_state
 from plm_data.sources.warc_records import Bad, Record, read_records
-from plm_data.store import digest, file_sha256
+from plm_data.store import digest
 
 if TYPE_CHECKING:
     # It runs in a process of its own, so it is not imported here; but a step's code version follows its imports.
@@ -51,14 +56,12 @@ class WarcReader:
         self.name, self.spec = name, spec
 
     @cached_property
-    def files(self) -> list[tuple[str, Path]]:
+    def files(self) -> list[tuple[str, Path | Remote]]:
         """Label and path of every archive once, in the order of the labels, however many of the paths lead to it."""
-        found: dict[str, tuple[str, Path]] = {}
+        found: dict[str, tuple[str, Path | Remote]] = {}
         for pattern in self.spec.paths:
-            # A file whose name has brackets is found by its name.
-            matches = [pattern] if os.path.lexists(pattern) else glob.iglob(pattern, recursive=True)
             try:
-                archives = [file for match in matches for file in _archives(match)]
+                archives = _remote(pattern) if is_remote(pattern) else list(_local(pattern.removeprefix("file://")))
             except OSError as error:
                 raise self._unreadable(error.filename, error) from error
             if not archives:
@@ -66,24 +69,26 @@ class WarcReader:
                     f"sources.{self.name}.paths: {pattern} leads to no web archive (looked in {Path.cwd()}); "
                     f"expected {ACCEPTED}, or a folder of such files."
                 )
-            for file in archives:
-                labelled = str(file).encode("utf-8", "backslashreplace").decode(), file
-                place = os.path.realpath(file)
-                found[place] = min(labelled, found.get(place, labelled))
-        return sorted(found.values())
+            for place, label, file in archives:
+                found[place] = min((label, file), found.get(place, (label, file)), key=itemgetter(0))
+        return sorted(found.values(), key=itemgetter(0))
 
     @cached_property
     def _contents(self) -> dict[str, str]:
         contents = {name: metadata.version(name) for name in _EXTRACTORS}
         for label, path in self.files:
             try:
-                contents[label] = file_sha256(path)
+                contents[label] = content_of(path)
             except OSError as error:
                 raise self._unreadable(label, error) from error
         return contents
 
     def fingerprint(self) -> str:
-        return digest(self._contents)
+        return with_remote_state(digest(self._contents), [path for _, path in self.files])
+
+    def check_unchanged(self, fingerprint: str) -> None:
+        """Raise ``SourceError`` if the remote files are other ones than at that fingerprint."""
+        refuse_changed(f"sources.{self.name}", fingerprint, [path for _, path in self.files])
 
     def contents(self) -> dict[str, str]:
         return self._contents
@@ -92,11 +97,13 @@ class WarcReader:
         """Nobody knows how much of a page is text before it is extracted."""
 
     def read(self, piece: int, pieces: int) -> Iterator[Raw | Rejected]:
-        shares = min(_MOST_SHARES, -(-pieces // len(self.files)))
-        units = [(label, path, share) for label, path in self.files for share in range(shares)]
+        most = min(_MOST_SHARES, -(-pieces // len(self.files)))
+        # What is not here is fetched once.
+        shares = {label: 1 if isinstance(path, Remote) else most for label, path in self.files}
+        units = [(label, path, share) for label, path in self.files for share in range(shares[label])]
         for label, path, share in units[piece::pieces]:
             try:
-                yield from self._read_share(label, path, share, shares)
+                yield from self._read_share(label, path, share, shares[label])
             except OSError as error:
                 raise self._unreadable(label, error) from error
 
@@ -106,7 +113,7 @@ class WarcReader:
             f"Mend what keeps it from being read, or take it out of paths."
         )
 
-    def _read_share(self, label: str, path: Path, share: int, shares: int) -> Iterator[Raw | Rejected]:
+    def _read_share(self, label: str, path: Path | Remote, share: int, shares: int) -> Iterator[Raw | Rejected]:
         """Every ``shares``-th page of a file; the first share tells of what is no page."""
         pages, others = 0, Counter[str]()
         for record in read_records(archive_blocks(path, label), self.spec.max_page_bytes + _HTTP_HEADER):
@@ -207,10 +214,24 @@ def _name(fields: dict[str, str]) -> str | None:
     return f"{url} {fields.get('warc-date', '')}".rstrip() if url else None
 
 
-def _archives(path: str) -> Iterator[Path]:
-    """The file, or those below the folder, that are web archives by their suffixes."""
-    for name in walk(path) if os.path.isdir(path) else [path]:
-        file = Path(name)
-        stem = file.with_suffix("") if file.suffix.lower() in CODECS else file
-        if stem.suffix.lower() in _SUFFIXES:
-            yield file
+def _local(pattern: str) -> Iterator[tuple[str, str, Path]]:
+    """Place, label and path of the archives that a path or glob of this machine leads to."""
+    # A file whose name has brackets is found by its name.
+    for match in [pattern] if os.path.lexists(pattern) else glob.iglob(pattern, recursive=True):
+        for name in walk(match) if os.path.isdir(match) else [match]:
+            if _is_archive(name):
+                label = str(Path(name)).encode("utf-8", "backslashreplace").decode()
+                yield os.path.realpath(name), label, Path(name)
+
+
+def _remote(url: str) -> list[tuple[str, str, Remote]]:
+    from plm_data.sources.remote_listing import remote_files  # late: fsspec, which local files do without
+
+    found = remote_files(url, lambda path: _is_archive(urlsplit(path).path))
+    return [(file.url, file.url, file) for file in found if _is_archive(urlsplit(file.url).path)]
+
+
+def _is_archive(name: str) -> bool:
+    file = PurePosixPath(name)
+    stem = file.with_suffix("") if file.suffix.lower() in CODECS else file
+    return stem.suffix.lower() in _SUFFIXES
