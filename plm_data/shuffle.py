@@ -1,8 +1,7 @@
 """Rows from any partition to the partition where they belong, on disk: what every exchange between steps uses.
 
-A scatter file is an Arrow file whose rows come in rounds, and memory is one round or one bucket. A round is a record
-batch in the order of the buckets, with where each begins: a reader maps the file and touches its own rows alone. Where
-the file is compressed, which batches are as a whole, a round is a batch a bucket: batch ``i`` is of ``i % buckets``.
+A scatter file is an Arrow file. Its rows come in rounds of one record batch a bucket, so batch ``i`` belongs to bucket
+``i % buckets``: a reader finds its own without looking at the others, and memory is one round or one bucket.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -23,14 +21,13 @@ from plm_data.store import temporary_name
 
 # Of the rows that are meant, and of all that are held with them, until a round is written.
 _ROUND_BYTES, _HELD_BYTES = 32_000_000, 96_000_000
-_BOUNDS = b"bounds"
 
 
 class Scatter:
     """Writes rows to their buckets; made by ``scatter``."""
 
-    def __init__(self, writer: pa.ipc.RecordBatchFileWriter, buckets: int, compressed: bool):
-        self._writer, self._buckets, self._compressed = writer, buckets, compressed
+    def __init__(self, writer: pa.ipc.RecordBatchFileWriter, buckets: int):
+        self._writer, self._buckets = writer, buckets
         self._pending: list[tuple[pa.Table, np.ndarray, np.ndarray]] = []
         self._bytes = self._held = 0.0
 
@@ -56,12 +53,10 @@ class Scatter:
         order = np.argsort(buckets, kind="stable")
         bounds = np.searchsorted(buckets[order], np.arange(self._buckets + 1))
         table = gather_rows([rows for rows, _, _ in self._pending], [rows for _, rows, _ in self._pending], order)
-        batch = table.to_batches()[0]
-        if self._compressed:
-            for start, end in pairwise(bounds.tolist()):
-                self._writer.write_batch(batch.slice(start, end - start))
-        else:
-            self._writer.write_batch(batch, custom_metadata={_BOUNDS: bounds.astype("<i8").tobytes()})
+        for bucket in range(self._buckets):
+            rows = table.slice(bounds[bucket], bounds[bucket + 1] - bounds[bucket])
+            batches = rows.to_batches() or [pa.RecordBatch.from_pylist([], schema=table.schema)]
+            self._writer.write_batch(batches[0])
         self._pending, self._bytes, self._held = [], 0.0, 0.0
 
 
@@ -73,7 +68,7 @@ def scatter(
     temporary = temporary_name(path)
     options = pa.ipc.IpcWriteOptions(compression=compression)
     with pa.ipc.new_file(temporary, schema, options=options) as writer:
-        rows = Scatter(writer, buckets, compression is not None)
+        rows = Scatter(writer, buckets)
         yield rows
         rows.flush()
     os.replace(temporary, path)
@@ -83,21 +78,10 @@ def gather_batches(paths: Iterable[Path], bucket: int, buckets: int) -> Iterator
     """The rows of one bucket from scatter files, a batch a file and round; none if there are no rows."""
     for path in paths:
         with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as file:
-            for index in range(file.num_record_batches):
-                batch, facts = file.get_batch_with_custom_metadata(index)
-                if facts is None:
-                    yield from _batches_of(file, bucket, buckets)
-                    break
-                start, end = np.frombuffer(facts[_BOUNDS], dtype="<i8")[bucket : bucket + 2].tolist()
-                if end > start:
-                    yield batch.slice(start, end - start)
-
-
-def _batches_of(file: pa.ipc.RecordBatchFileReader, bucket: int, buckets: int) -> Iterator[pa.RecordBatch]:
-    for index in range(bucket, file.num_record_batches, buckets):
-        batch = file.get_batch(index)
-        if batch.num_rows:
-            yield batch
+            for index in range(bucket, file.num_record_batches, buckets):
+                batch = file.get_batch(index)
+                if batch.num_rows:
+                    yield batch
 
 
 def gather(paths: Iterable[Path], bucket: int, buckets: int) -> Iterator[pl.DataFrame]:
