@@ -29,7 +29,7 @@ from plm_data.errors import StoreError
 # A change of one of these may change the bytes of an output, so their versions are part of every key.
 _SHAPING_LIBRARIES = (
     "polars", "pyarrow", "numpy", "numba", "tokenizers", "fasttext", "datasketch", "datasets", "xxhash", "orjson",
-    "license-expression",
+    "regex", "license-expression",
 )  # fmt: skip
 
 

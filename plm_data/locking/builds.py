@@ -86,8 +86,10 @@ def _origin(a: Path, b: Path) -> Iterator[str]:
         if x is None or y is None:
             yield f"  {of}: only one has it"
             continue
-        said = [key for key in ("code", "libraries") if x.get(key) != y.get(key)]
-        said += sorted(key for key in {*x["fields"], *y["fields"]} if x["fields"].get(key) != y["fields"].get(key))
+        said = ["code"] if x["code"] != y["code"] else []
+        for part in ("libraries", "fields"):
+            one, two = x.get(part, {}), y.get(part, {})
+            said += sorted(key for key in {*one, *two} if one.get(key) != two.get(key))
         yield f"  {of}: " + (f"{', '.join(said)} differ" if said else "made from the same, it gave other bytes")
 
 

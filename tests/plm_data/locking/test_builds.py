@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from plm_data import engine
 from plm_data.build import Build
 from plm_data.locking.builds import first_difference
 from plm_data.recipe_file import load_recipe
+from plm_data.sources.collect import Collect
 from tests.plm_data.locking.conftest import Two
+
+
+collect = Collect.run
 
 
 def elsewhere(two: Two, home: Path) -> Path:
@@ -29,6 +37,15 @@ def test_another_threshold_is_found_at_its_row_and_its_step(two: Two, tmp_path: 
     found = first_difference(two.home / "two", elsewhere(two, tmp_path / "other"))
     assert found[0].startswith("phase1: shard-00000.parquet, row ") and "column 'id'" in found[0]
     assert found[3:] == ["They part at the step judge:", "  one: thresholds differ", "  two: thresholds differ"]
+
+
+def test_another_library_is_named(two: Two, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a step gives otherwise without another setting or line of code is blamed on the library that changed."""
+    versions = engine.library_versions()
+    monkeypatch.setattr(engine, "library_versions", lambda: {**versions, "regex": "0.0.1"})
+    monkeypatch.setattr(Collect, "run", lambda step, piece, out: collect(replace(step, source="other"), piece, out))
+    found = first_difference(two.home / "two", elsewhere(two, tmp_path / "other"))
+    assert found[3:] == ["They part at the step collect:", "  one: regex differ", "  two: regex differ"]
 
 
 def test_another_budget_of_one_phase_is_found_in_that_phase(two: Two, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,6 +45,22 @@ def test_a_lock_holds_each_source_file_package_step_and_shard(two: Two) -> None:
     assert list(found["models"]) == ["lid.176.ftz"]
     assert found["recipe"]["curate"]["gopher"]["min_words"] == 20
     assert found["tokenizer"].keys() >= {"tokenizer.json"} and found["phases"].keys() == {"phase1", "phase2"}
+
+
+def test_every_library_that_a_step_imports_is_locked_or_shapes_nothing() -> None:
+    """A library that decides anything of a text, and is not locked, could change in silence."""
+    ours = Path(lock.__file__).parents[1]
+    folders = ("attributes", "decisions", "dedup", "mix", "sources", "text")
+    files = [*ours.glob("*.py"), *(file for folder in folders for file in (ours / folder).rglob("*.py"))]
+    trees = [node for file in files for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))]
+    named = [alias.name for node in trees if isinstance(node, ast.Import) for alias in node.names]
+    named += [node.module or "" for node in trees if isinstance(node, ast.ImportFrom)]
+    imported = {name.split(".")[0] for name in named} - sys.stdlib_module_names - {"plm_data", "_typeshed"}
+    carry = {"aiohttp", "datatrove", "fsspec", "httpx2", "loguru", "multiprocess", "pydantic", "tqdm", "yaml"}
+    unpack = {"brotli"}  # one stream has one meaning
+    extract = {"trafilatura", "resiliparse"}  # locked with the web archives that they read
+    locked_here = {name.replace("-", "_") for name in library_versions()}
+    assert imported <= locked_here | carry | unpack | extract
 
 
 def test_a_lock_is_the_same_again_and_a_change_is_a_line(two: Two) -> None:
