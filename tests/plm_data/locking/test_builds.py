@@ -15,7 +15,6 @@ from plm_data.recipe_file import load_recipe
 from plm_data.sources.collect import Collect
 from tests.plm_data.locking.conftest import Two
 
-
 collect = Collect.run
 
 
