@@ -57,11 +57,15 @@ def check_training(recipe: Recipe) -> tuple[ModelSpec, TrainSpec]:
 
 def build_phases(build: Build, phases: Sequence[str] = ()) -> tuple[Path, dict[str, Any]]:
     """Build some phases (all, if none is named) and the report; returns the report's path and its facts."""
+    _build_shards(build, phases)
+    return write_views(build)
+
+
+def _build_shards(build: Build, phases: Sequence[str]) -> None:
     for phase in phases:
         build.check(phase)
     for phase in phases or build.recipe.phases:
         build.shards(phase)
-    return write_views(build)
 
 
 def build_locked(build: Build, recipe: str | Path, phases: Sequence[str] = ()) -> tuple[Path, dict[str, Any]]:
@@ -70,10 +74,10 @@ def build_locked(build: Build, recipe: str | Path, phases: Sequence[str] = ()) -
 
     path = lock_file(find_recipe(recipe))
     locked = check_inputs(build, path)
-    made = build_phases(build, phases)
+    _build_shards(build, phases)
     same = check_results(build, path, locked, list(phases or build.recipe.phases))
     build.say(f"{same} shards are as locked" if same else f"{path.name} holds no shards to compare with")
-    return made
+    return write_views(build)
 
 
 def write_views(build: Build) -> tuple[Path, dict[str, Any]]:

@@ -63,7 +63,7 @@ class Step(ABC):
 
     def key(self) -> str:
         """Hash of the step's inputs, parameters, code and the libraries that shape its bytes."""
-        return digest({**self.description(), "libraries": library_versions()})
+        return digest(self.description())
 
     def description(self) -> dict[str, Any]:
         fields = {
@@ -71,7 +71,8 @@ class Step(ABC):
             for field in dataclasses.fields(self)
             if field.name not in self.unkeyed
         }
-        return {"name": self.name, "fields": fields, "code": code_version(type(self).__module__)}
+        code = code_version(type(self).__module__)
+        return {"name": self.name, "fields": fields, "code": code, "libraries": library_versions()}
 
 
 def _keyed(value: Any) -> Any:

@@ -21,8 +21,6 @@ from plm_data.recipe import Recipe
 from plm_data.store import Counts, Output
 
 _UNKNOWN = "?"
-# What a step's description holds beside its fields.
-_BESIDES = ("code", "libraries")
 
 
 @dataclass(frozen=True)
@@ -113,7 +111,9 @@ class _DryRun(Build):
             return ()
         now = json.loads(json.dumps(step.description()))
         changes = list(_changes(last["fields"], now["fields"]))
-        changes += [f"its {name}" for name in _BESIDES if last.get(name) != now.get(name)]
+        changes += ["its code"] if last["code"] != now["code"] else []
+        # An older record does not say which libraries it was made with.
+        changes += _changes(last.get("libraries", now["libraries"]), now["libraries"], "libraries")
         return tuple(changes)
 
 

@@ -50,9 +50,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / "manifest.json"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        complete = {"phase", "key", "rows", "tokens", "sources"} <= found.keys() and all(
-            {"file", "rows", "tokens", "sha256"} <= shard.keys() for shard in found["shards"]
-        )
+        complete = {"phase", "sources"} <= found.keys() and isinstance(found["key"], str)
+        counted = [found, *found["shards"]]
+        complete = complete and all(isinstance(each[name], int) for each in counted for name in ("rows", "tokens"))
+        complete = complete and all(isinstance(s[name], str) for s in found["shards"] for name in ("file", "sha256"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         complete = False
     if not complete:

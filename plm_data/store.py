@@ -22,14 +22,17 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from plm_data.errors import StoreError
+
+# What an output says of itself lies beside its files.
+RECORD: Final = "_step.json"
 
 # A change of one of these may change the bytes of an output, so their versions are part of every key.
 _SHAPING_LIBRARIES = (
     "polars", "pyarrow", "numpy", "numba", "tokenizers", "fasttext", "datasketch", "datasets", "xxhash", "orjson",
-    "license-expression",
+    "regex", "license-expression",
 )  # fmt: skip
 
 
@@ -116,6 +119,22 @@ class Output:
         return sorted(self.path.glob(f"{stem}-*.parquet"))
 
 
+def read_record(folder: Path) -> dict[str, Any]:
+    """What a step's output says of itself; raises ``StoreError`` if it says nothing, or not all of it."""
+    path = folder / RECORD
+    try:
+        found = dict(json.loads(path.read_text(encoding="utf-8")))
+        Counts(**found["rows"]).check(str(path))
+        if {"step", "key"} <= found.keys() and all(
+            {"bytes", "sha256"} <= file.keys() for file in found["files"].values()
+        ):
+            return found
+        said = "it lacks keys"
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+        said = f"{type(error).__name__}: {error}"
+    raise StoreError(f"{path}: no record of a step ({said}). Delete the folder {folder} and build it anew.")
+
+
 class Store:
     """The folder of all step outputs of a build home."""
 
@@ -131,16 +150,15 @@ class Store:
     def find(self, step: str, key: str) -> Output | None:
         """The finished output of a step, or None; raises ``StoreError`` if its files are not those it recorded."""
         folder = self.folder(step, key)
-        record_file = folder / "_step.json"
-        if not record_file.is_file():
+        if not (folder / RECORD).is_file():
             return None
-        record = json.loads(record_file.read_text(encoding="utf-8"))
+        record = read_record(folder)
         for name, entry in record["files"].items():
             file, size = folder / name, entry["bytes"]
             if not file.is_file() or file.stat().st_size != size:
                 found = f"{file.stat().st_size} bytes" if file.is_file() else "no file"
                 raise StoreError(
-                    f"{file}: expected {size} bytes as recorded in {record_file.name}, found {found}. "
+                    f"{file}: expected {size} bytes as recorded in {RECORD}, found {found}. "
                     f"Delete the folder {folder} and run the same command again to make it anew."
                 )
         return Output(step, key, folder, Counts(**record["rows"]), reused=True, content=digest(record["files"]))
@@ -159,7 +177,7 @@ class Store:
         found = [
             file
             for file in sorted(partial.rglob("*"))
-            if file.is_file() and not file.name.endswith(".done.json") and file.name != "_step.json"
+            if file.is_file() and not file.name.endswith(".done.json") and file.name != RECORD
         ]
         with ThreadPoolExecutor() as pool:  # hashing frees the interpreter's lock
             digests = known or {}
@@ -169,7 +187,7 @@ class Store:
             for file, sha256 in zip(found, sums, strict=True)
         }
         write_json(
-            partial / "_step.json",
+            partial / RECORD,
             {"step": step, "key": key, **description, "rows": asdict(counts), "files": files},
         )
         if folder.exists():

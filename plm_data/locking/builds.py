@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from plm_data.locking.verify import Lineage, content_of, phase_folders
+from plm_data.errors import StoreError
+from plm_data.locking.verify import Lineage, content_of, phase_folders, store_of
 from plm_data.shards import WriteShards, read_manifest
 from plm_data.store import file_sha256
 from plm_data.text.printable import clip
@@ -38,14 +40,29 @@ def _phase(a: Path, b: Path) -> Iterator[str]:
         if one is None or two is None:
             yield f"{len(lists[0])} shards and {len(lists[1])} shards"
             return
+        for path in (a / one, b / two):
+            if not path.is_file():
+                yield f"{path.name}: {path} is not there"
+                return
         if file_sha256(a / one) != file_sha256(b / two):
             yield from _shard(a / one, b / two)
             return
 
 
 def _shard(a: Path, b: Path) -> Iterator[str]:
+    for path in (a, b):
+        try:
+            with pq.ParquetFile(path) as file:
+                for _ in file.iter_batches(256):
+                    pass
+        except (OSError, pa.ArrowException) as error:
+            yield f"{path.name}: {path} is broken: {' '.join(str(error).split())}"
+            return
     rows = 0
     with pq.ParquetFile(a) as one, pq.ParquetFile(b) as two:
+        if one.schema_arrow != two.schema_arrow:
+            yield f"{a.name}: the columns are not of the same names and types"
+            return
         for x, y in zip_longest(one.iter_batches(256), two.iter_batches(256)):
             if x is None or y is None or x.num_rows != y.num_rows:
                 yield f"{a.name} has {one.metadata.num_rows:,} rows and {two.metadata.num_rows:,} rows"
@@ -69,7 +86,11 @@ def _row(name: str, before: int, a: pl.DataFrame, b: pl.DataFrame) -> Iterator[s
 
 def _origin(a: Path, b: Path) -> Iterator[str]:
     """The earliest steps whose outputs differ, and what was otherwise about them."""
-    sides = [_depths(folder) for folder in (a, b)]
+    try:
+        sides = [_depths(folder) for folder in (a, b)]
+    except StoreError as error:
+        yield f"At which step they part is not known: {error}"
+        return
     both = {content for side in sides for content in side} - (sides[0].keys() & sides[1].keys())
     apart = [sorted((side[content][0], side[content][1]["name"], content) for content in both & side.keys())
              for side in sides]  # fmt: skip
@@ -86,8 +107,10 @@ def _origin(a: Path, b: Path) -> Iterator[str]:
         if x is None or y is None:
             yield f"  {of}: only one has it"
             continue
-        said = [key for key in ("code", "libraries") if x.get(key) != y.get(key)]
-        said += sorted(key for key in {*x["fields"], *y["fields"]} if x["fields"].get(key) != y["fields"].get(key))
+        said = ["code"] if x["code"] != y["code"] else []
+        for part in ("libraries", "fields"):
+            one, two = x.get(part, {}), y.get(part, {})
+            said += sorted(key for key in {*one, *two} if one.get(key) != two.get(key))
         yield f"  {of}: " + (f"{', '.join(said)} differ" if said else "made from the same, it gave other bytes")
 
 
@@ -97,12 +120,14 @@ def _of(record: dict[str, Any]) -> str:
 
 def _depths(folder: Path) -> dict[str, tuple[int, dict[str, Any]]]:
     """Content → how far from the sources an output is, and its record."""
-    lineage = Lineage(folder.parent.parent / "store")
-    lineage.add(folder.parent.parent / "store" / WriteShards.name / read_manifest(folder)["key"][:16])
+    store = store_of(folder.parent)
+    lineage = Lineage(store)
+    lineage.add(store / WriteShards.name / read_manifest(folder)["key"][:16])
     depths: dict[Path, int] = {}
 
     def depth(each: Path) -> int:
         if each not in depths:
+            depths[each] = 0  # a record that was tampered with may name itself
             depths[each] = 1 + max((depth(before) for before in lineage.inputs[each]), default=0)
         return depths[each]
 

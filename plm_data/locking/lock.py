@@ -17,8 +17,10 @@ from plm_data.attributes.language import model_path
 from plm_data.build import Build
 from plm_data.engine import Step
 from plm_data.errors import LockError
+from plm_data.inspect.tables import Built
 from plm_data.pending import pending_steps
 from plm_data.recipe import Recipe
+from plm_data.recipe_hub import refuse_unpinned
 from plm_data.shards import read_manifest
 from plm_data.store import code_version, file_sha256, library_versions, write_text
 
@@ -54,13 +56,19 @@ def lock_file(recipe: Path) -> Path:
 
 
 def inputs(build: Build) -> Json:
-    """What the result depends on, as it is here and now. Reads the sources' contents, but builds nothing."""
+    """What the result depends on, as it is here and now. Reads the sources' contents, but builds nothing.
+
+    Raises ``RecipeError`` if nothing says which commit of a source is meant.
+    """
+    refuse_unpinned(build.recipe)
+    steps = {f"{step.name} ({step.__name__})": code_version(step.__module__) for step in _step_kinds()}
     return {
         "recipe": build.recipe.model_dump(mode="json"),
         # What compiled code may round otherwise; anything else of a machine reaches no shard.
         "platform": {"machine": platform.machine(), "system": platform.system()},
         "packages": library_versions(),
-        "code": {f"{step.name} ({step.__name__})": code_version(step.__module__) for step in _step_kinds()},
+        # Beside the steps' own what gives them their inputs and parameters.
+        "code": steps | {"build (Build)": code_version(Build.__module__)},
         "models": {model_path().name: file_sha256(model_path())},
         "sources": {
             name: {"reader": build.recipe.sources[name].reader, "fingerprint": reader.fingerprint()}
@@ -82,27 +90,34 @@ def results(build: Build) -> Json:
     """The digests of what is built, or nothing where the recipe as it stands is not built."""
     if pending_steps(build.recipe, build.home):
         return {}
-    return {"tokenizer": _tokenizer(build)} | {"phases": {name: _phase(build, name) for name in build.recipe.phases}}
+    # In the store: the build's folder may show what the recipe gave when it said something else.
+    found = Built(build.recipe, build.home)
+    phases = {name: _phase(shards.path) for name, (_, _, shards) in found.built_phases().items()}
+    return {"tokenizer": _tokenizer(found.tokenizer.path), "phases": phases}
 
 
-def _tokenizer(build: Build) -> Json:
-    return {file.name: file_sha256(file) for file in sorted((build.folder / "tokenizer").glob("*.json"))}
+def _tokenizer(folder: Path) -> Json:
+    return {file.name: file_sha256(file) for file in sorted(folder.glob("*.json")) if file.name != "_step.json"}
 
 
-def _phase(build: Build, phase: str) -> Json:
-    found = read_manifest(build.folder / phase)
-    shards = {shard["file"]: shard["sha256"] for shard in found["shards"]}
+def _phase(folder: Path) -> Json:
+    """A phase's size, and the digests of its shards as they lie."""
+    found = read_manifest(folder)
+    shards = {shard["file"]: file_sha256(folder / shard["file"]) for shard in found["shards"]}
     return {"rows": found["rows"], "tokens": found["tokens"], "shards": shards}
 
 
 def write_lock(path: Path, recipe: Recipe, lock: Json) -> None:
-    """Write a lock whole or not at all: a line an item, in one order."""
+    """Write a lock whole or not at all: a line an item, in one order. Raises ``LockError`` if it cannot be."""
     head = (
         f"# The lock of {recipe.name}, made by `plm lock`: all that its shards depend on, and what they are.\n"
         f"# `plm build --locked` refuses whatever differs.\n"
     )
     text = yaml.safe_dump({"format": FORMAT, **lock}, sort_keys=True, allow_unicode=True, width=1_000_000)
-    write_text(path, head + text)
+    try:
+        write_text(path, head + text)
+    except OSError as error:
+        raise LockError(f"{path}: the lock cannot be written there: {error.strerror or error}.") from error
 
 
 def read_lock(path: Path) -> Json:
@@ -111,7 +126,9 @@ def read_lock(path: Path) -> Json:
         raise LockError(f"{path}: there is no lock; make it with `plm lock`.")
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise LockError(f"{path}: the lock cannot be read: {error.strerror or error}.") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise LockError(f"{path}: not valid YAML ({error}); make it anew with `plm lock`.") from error
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise LockError(f"{path}: not a lock of format {FORMAT}; make it anew with `plm lock`.")
@@ -156,7 +173,8 @@ def check_results(build: Build, path: Path, locked: Json, phases: list[str]) -> 
     if "phases" not in locked:
         return 0
     expected = {"tokenizer": locked.get("tokenizer"), "phases": {name: locked["phases"].get(name) for name in phases}}
-    found = {"tokenizer": _tokenizer(build), "phases": {name: _phase(build, name) for name in phases}}
+    folder = build.folder
+    found = {"tokenizer": _tokenizer(folder / "tokenizer"), "phases": {name: _phase(folder / name) for name in phases}}
     _refuse(path, differences(expected, found), "what was built")
     return sum(len(phase["shards"]) for phase in found["phases"].values())
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from plm_data.build import Build
 from plm_data.errors import RecipeError
+from plm_data.inspect.tables import Built
 from plm_data.locking.lock import Difference, differences
 from plm_data.mix.plan import Plan
 from plm_data.pending import pending_steps
@@ -31,12 +32,13 @@ class RecipeDiff:
 def diff_recipes(a: Recipe, b: Recipe, home: Path) -> RecipeDiff:
     """Compare two recipes; with what they built, where both are built in ``home`` as they stand, or as planned."""
     settings = differences(a.model_dump(mode="json"), b.model_dump(mode="json"))
-    builds = Build(a, home), Build(b, home)
     try:
-        if not any(pending_steps(build.recipe, home) for build in builds):
+        if not any(pending_steps(recipe, home) for recipe in (a, b)):
+            builds = Built(a, home), Built(b, home)
             plans, kept = [build.plan for build in builds], [build.supply for build in builds]
             return RecipeDiff(settings, "as built", _pairs(*map(_tokens, plans)), _pairs(*kept))
-        return RecipeDiff(settings, "as planned", _pairs(*(_tokens(build.estimate()) for build in builds)), {})
+        plans = [Build(recipe, home).estimate() for recipe in (a, b)]
+        return RecipeDiff(settings, "as planned", _pairs(*map(_tokens, plans)), {})
     except RecipeError as error:
         return RecipeDiff(settings, f"not planned: {error}", {}, {})
 

@@ -43,7 +43,7 @@ _HTTP_HEADER = 1 << 18
 # All pieces that share a file decompress it, which takes a hundredth of the time of the extraction.
 _MOST_SHARES = 8
 # Their versions may change a text.
-_EXTRACTORS = ("trafilatura", "justext", "lxml", "resiliparse")
+_EXTRACTORS = ("trafilatura", "justext", "lxml", "lxml-html-clean", "resiliparse")
 
 
 class WarcReader:

@@ -144,6 +144,13 @@ def test_changed_code_is_called_its_code(two: Two, monkeypatch: pytest.MonkeyPat
     assert pending_steps(load_recipe(two.recipe), two.home)[0].why == ("its code",)
 
 
+def test_a_changed_library_is_named_with_its_versions(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = engine.library_versions()
+    monkeypatch.setattr(engine, "library_versions", lambda: {**versions, "regex": "0.0.1"})
+    step = pending_steps(load_recipe(two.recipe), two.home)[0]
+    assert (step.stage, step.why) == ("collect", (f'libraries.regex "{versions["regex"]}" → "0.0.1"',))
+
+
 def test_a_budget_that_cannot_be_is_refused_and_not_listed(two: Two) -> None:
     two.edit("tokens: 6K", "tokens: 600K")
     with pytest.raises(RecipeError, match="phase1 asks"):

@@ -54,6 +54,13 @@ def test_where_both_are_built_kept_tokens_are_compared(two: Two) -> None:
     assert "curate.gopher.min_words" in printed(found)
 
 
+def test_a_comparison_changes_nothing_of_a_build(two: Two) -> None:
+    diff(two, "gopher: {min_words: 20}", "gopher: {min_words: 150}", build=True)
+    shown = (two.home / "two" / "steps.json").read_bytes()
+    diff_recipes(load_recipe(two.folder / "other.yaml"), load_recipe(two.recipe), two.home)
+    assert (two.home / "two" / "steps.json").read_bytes() == shown
+
+
 def test_what_cannot_be_planned_is_said(two: Two) -> None:
     found = diff(two, "tokens: 6K", "tokens: 600M")
     assert found.tokens == {} and "not planned: " in printed(found) and "largest feasible budget" in found.basis

@@ -231,6 +231,14 @@ def test_the_fingerprint_is_of_the_bytes(tmp_path: Path) -> None:
     assert reader(archive).fingerprint() != first
 
 
+def test_the_fingerprint_is_of_all_that_extracts(tmp_path: Path) -> None:
+    """jusText, one of Trafilatura's second opinions, cleans its pages with a package of its own version."""
+    archive = tmp_path / "a.warc"
+    archive.write_bytes(record(b"text", "conversion", "http://b/", content_type="text/plain"))
+    libraries = {"trafilatura", "justext", "lxml", "lxml-html-clean", "resiliparse"}
+    assert reader(archive).contents().keys() == {str(archive)} | libraries
+
+
 def test_a_page_that_hangs_the_extractor_is_quarantined_and_the_next_is_read(tmp_path: Path) -> None:
     """Resiliparse takes the square of the depth of a page: minutes for the deep one, a tenth of a second for another."""
     deep, less = (f"<html><body>{'<div>' * depth}{ENGLISH}</body></html>".encode() for depth in (60_000, 1_000))
