@@ -65,7 +65,7 @@ class HuggingFaceSource(SourceSpec):
     config: str | None = None
     split: str = "train"
     revision: str | None = Field(None, description="commit of the hub dataset; required for one")
-    data_files: tuple[str, ...] = Field((), description="local files or globs, from the recipe's working folder")
+    data_files: tuple[Location, ...] = Field((), description="local files or globs, from the recipe's working folder")
     text: str = Field("text", description="column of the text")
     id: str | None = Field("id", description="column of the id; null: the text's own hash")
     license_column: str | None = None

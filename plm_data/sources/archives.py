@@ -6,7 +6,6 @@ absolute names, links) is refused all the same, because its text is somebody's a
 
 from __future__ import annotations
 
-import lzma
 import re
 import stat
 import struct
@@ -31,12 +30,15 @@ _HARMLESS = 16 << 20
 _LARGEST_HEADER = 1 << 20
 # Where a compressed tar breaks off, the read that fails takes with it what it had.
 _TAR_BLOCK = 1 << 16
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+# Of bzip2 and LZMA zipfile unpacks all that one read of the file gives: a few kB become gigabytes at once.
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_HEADER_ERRORS: Any = tarfile  # names of the library that its types do not list
 _DRIVE = re.compile(r"^[A-Za-z]:")
-# ValueError: names that are not UTF-8, places before the beginning; NotImplementedError: kinds of zip not known.
+# ValueError: names that are not UTF-8, places before the beginning; NotImplementedError: kinds of zip not known;
+# RecursionError: a tar's headers that are all about the next one.
 _COMPLAINTS = (
-    tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, ValueError,
-    NotImplementedError,
+    tarfile.TarError, zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, NotImplementedError,
+    RecursionError,
 )  # fmt: skip
 
 
@@ -157,12 +159,63 @@ def _refusal(name: str) -> tuple[str, str] | None:
 
 
 class _TarInfo(tarfile.TarInfo):
-    """A member whose headers are not read if they are larger than any that is meant."""
+    """A member as tarfile reads it, but in time and memory that its headers' bytes bound.
+
+    Headers larger than any that is meant are not read. Of the others only name and size are taken, from sparse files
+    not even that: they are refused. And a header that is none is the end of no archive.
+    """
+
+    @classmethod
+    def fromtarfile(cls, tar: tarfile.TarFile) -> Any:
+        try:
+            return super().fromtarfile(tar)
+        except (_HEADER_ERRORS.InvalidHeaderError, _HEADER_ERRORS.TruncatedHeaderError) as error:
+            raise tarfile.ReadError(f"{error} at byte {tar.offset:,}") from error
 
     def _proc_member(self, tar: tarfile.TarFile) -> Any:
         if not self.isreg() and self.type not in _PLAIN_TYPES and self.size > _LARGEST_HEADER:
             raise tarfile.ReadError(f"a header of {self.size:,} bytes")
         return super()._proc_member(tar)  # type: ignore[misc]
+
+    def _proc_pax(self, tar: Any) -> Any:
+        fields = _pax_fields(tar.fileobj.read(self._block(self.size))[: self.size])  # type: ignore[attr-defined]
+        member: Any = self.fromtarfile(tar)
+        # What is said of all members that follow is no name and no size.
+        if self.type == tarfile.XGLTYPE:
+            return member
+        if any(name.startswith("GNU.sparse.") for name in fields):
+            member.sparse = []
+        member.name = fields.get("GNU.sparse.name") or fields.get("path") or member.name
+        if "size" in fields:
+            member.size = int(fields["size"])
+            if member.isreg() or member.type not in _PLAIN_TYPES:
+                tar.offset = member.offset_data + member._block(member.size)
+        return member
+
+    def _proc_sparse(self, tar: Any) -> Any:
+        more = self._sparse_structs[1]  # type: ignore[attr-defined]
+        while more:
+            block = tar.fileobj.read(tarfile.BLOCKSIZE)
+            more = len(block) == tarfile.BLOCKSIZE and block[504]
+        self.sparse: Any = []
+        self.offset_data = tar.fileobj.tell()
+        tar.offset = self.offset_data + self._block(self.size)  # type: ignore[attr-defined]
+        return self
+
+
+def _pax_fields(data: bytes) -> dict[str, str]:
+    """The fields of an extended header: ``LENGTH NAME=VALUE``, each with a line end."""
+    fields: dict[str, str] = {}
+    at = 0
+    while at < len(data) and data[at]:
+        length = data[at : at + 8].partition(b" ")[0]
+        stop = at + int(length) if length.isdigit() else at
+        name, equals, value = data[at + len(length) + 1 : stop].removesuffix(b"\n").partition(b"=")
+        if not equals:
+            raise tarfile.ReadError(f"an extended header that is none from its byte {at:,} on")
+        fields[name.decode("utf-8", "surrogateescape")] = value.decode("utf-8", "surrogateescape")
+        at = stop
+    return fields
 
 
 _PLAIN_TYPES = (tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE)

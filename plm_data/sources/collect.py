@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -21,7 +21,7 @@ from plm_data.sources import make_reader
 from plm_data.sources.base import Rejected, Watched
 from plm_data.sources.python_env import UNKNOWN_LICENSE
 from plm_data.store import Counts, Output
-from plm_data.tables import SLICE_BYTES, part_file, runs, slice_writer, write_parquet
+from plm_data.tables import SLICE_BYTES, part_file, runs, slice_writer
 from plm_data.text.hashing import document_id, partition_of
 from plm_data.text.normalise import content_hash, normalise
 
@@ -31,15 +31,44 @@ _MAX_REPLACEMENT_SHARE = 0.05
 _FOUND = pa.schema([(name, pa.large_string()) for name in ("id", "name", "text", "license")])
 DOCUMENT = ["id", "name", "text", "license", "content_hash", "bytes"]
 _METADATA = pa.schema([(name, pa.large_string()) for name in ("id", "metadata")])
+# What a row takes in memory besides its longer strings.
+_ROW_BYTES = 400
 _REJECTED = pa.schema([(name, pa.string()) for name in ("id", "name", "verdict", "reason", "detail")])
 
 
-def _write_rejected(out: Path, partition: int, rows: list[dict[str, str]]) -> tuple[int, int]:
-    """Write what was not kept; returns how many were dropped and how many quarantined."""
-    table = pa.Table.from_pylist(sorted(rows, key=lambda row: (row["id"], row["reason"])), schema=_REJECTED)
-    write_parquet(table, part_file(out, partition, "rejected"))
-    quarantined = sum(row["verdict"] == "quarantined" for row in rows)
-    return len(rows) - quarantined, quarantined
+class _Rejected:
+    """Rows that are not kept, written slice by slice: a filter may drop nearly all of a source."""
+
+    def __init__(self, write: Callable[[pa.Table], None]):
+        self._write = write
+        self._rows: list[tuple[str, str, str, str, str]] = []
+        self._bytes = 0
+        self.dropped = self.quarantined = 0
+
+    def add(self, identity: str, name: str, verdict: str, reason: str, detail: str) -> None:
+        if verdict == "quarantined":
+            self.quarantined += 1
+        else:
+            self.dropped += 1
+        self._rows.append((identity, name, verdict, reason, detail))
+        self._bytes += _ROW_BYTES + len(name) + len(detail)
+        if self._bytes >= SLICE_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is held; once at least, also if there is nothing."""
+        columns = zip(*sorted(self._rows), strict=True) if self._rows else ([] for _ in _REJECTED)
+        self._write(pa.table([pa.array(values, pa.string()) for values in columns], schema=_REJECTED))
+        self._rows, self._bytes = [], 0
+
+
+@contextmanager
+def _rejected_rows(out: Path, partition: int) -> Iterator[_Rejected]:
+    """The file of a partition's rejected rows, whole or not there."""
+    with slice_writer(part_file(out, partition, "rejected")) as write:
+        rows = _Rejected(write)
+        yield rows
+        rows.flush()
 
 
 @dataclass(frozen=True)
@@ -61,11 +90,14 @@ class Collect(Step):
         return self.pieces
 
     def run(self, partition: int, out: Path) -> Counts:
-        rejected: list[dict[str, str]] = []
         kept = size = 0
         columns: tuple[list[str], ...] = ([], [], [], [])
         known: list[dict[str, str]] = []
-        with scatter(scatter_file(out, partition, "found"), _FOUND, self.pieces, "lz4") as rows, ExitStack() as stack:
+        with (
+            scatter(scatter_file(out, partition, "found"), _FOUND, self.pieces, "lz4") as rows,
+            _rejected_rows(out, partition) as rejected,
+            ExitStack() as stack,
+        ):
             write_known: Callable[[pa.Table], None] | None = None
 
             def flush() -> None:
@@ -88,7 +120,7 @@ class Collect(Step):
             for item in reader.read(partition, self.pieces):
                 identity = document_id(self.source, item.name)
                 if isinstance(item, Rejected):
-                    rejected.append({"id": identity, **vars(item)})
+                    rejected.add(identity, item.name, item.verdict, item.reason, item.detail)
                     continue
                 license_name = self.spec.license if item.license == UNKNOWN_LICENSE else item.license
                 text = item.text.encode("utf-8", "replace").decode("utf-8")
@@ -96,12 +128,13 @@ class Collect(Step):
                     values.append(value)
                 if item.metadata:
                     known.append({"id": identity, "metadata": json.dumps(item.metadata, ensure_ascii=False)})
-                kept, size = kept + 1, size + len(text)
+                    size += len(known[-1]["metadata"])
+                kept, size = kept + 1, size + _ROW_BYTES + len(item.name) + len(text)
                 if size >= SLICE_BYTES:
                     flush()
             flush()
-        dropped, quarantined = _write_rejected(out, partition, rejected)
-        return Counts(kept + len(rejected), kept, dropped, quarantined)
+        dropped, quarantined = rejected.dropped, rejected.quarantined
+        return Counts(kept + dropped + quarantined, kept, dropped, quarantined)
 
 
 @dataclass(frozen=True)
@@ -126,17 +159,15 @@ class Normalise(Step):
     def run(self, partition: int, out: Path) -> Counts:
         found = scatter_files(self.collected.path, "found")
         best = self._best_of_repeated(found, partition)
-        rejected: list[dict[str, str]] = []
         read = kept = 0
-        with slice_writer(part_file(out, partition)) as write:
+        with slice_writer(part_file(out, partition)) as write, _rejected_rows(out, partition) as rejected:
             write(_documents(pl.DataFrame(schema=dict.fromkeys(_FOUND.names, pl.String)), rejected))
             for batch in _batches(gather(found, partition, self.pieces)):
                 read += batch.height
                 documents = _documents(_without_repeated(batch, best, rejected), rejected)
                 kept += documents.height
                 write(documents)
-        dropped, quarantined = _write_rejected(out, partition, rejected)
-        return Counts(read, kept, dropped, quarantined)
+        return Counts(read, kept, rejected.dropped, rejected.quarantined)
 
     def _best_of_repeated(self, found: list[Path], partition: int) -> dict[str, str]:
         """Id → hash of the text that keeps it, for the ids that come more than once: the smallest, in any order."""
@@ -167,7 +198,7 @@ def _batches(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         yield pl.concat(held)
 
 
-def _without_repeated(batch: pl.DataFrame, best: dict[str, str], rejected: list[dict[str, str]]) -> pl.DataFrame:
+def _without_repeated(batch: pl.DataFrame, best: dict[str, str], rejected: _Rejected) -> pl.DataFrame:
     """The rows that keep their id; an id is struck out of ``best`` once it is taken, so that only one row keeps it."""
     if not best:
         return batch
@@ -186,11 +217,11 @@ def _without_repeated(batch: pl.DataFrame, best: dict[str, str], rejected: list[
             if same
             else ("quarantined", "repeated-name", "another text under a name that is taken")
         )
-        rejected.append({"id": identity, "name": name, "verdict": verdict, "reason": reason, "detail": detail})
+        rejected.add(identity, name, verdict, reason, detail)
     return batch.filter(pl.Series(keep))
 
 
-def _documents(batch: pl.DataFrame, rejected: list[dict[str, str]]) -> pl.DataFrame:
+def _documents(batch: pl.DataFrame, rejected: _Rejected) -> pl.DataFrame:
     """The documents of a batch; what holds none is added to ``rejected``."""
     frame = batch.with_columns(normalise(batch["text"]))
     frame = frame.with_columns(
@@ -202,9 +233,7 @@ def _documents(batch: pl.DataFrame, rejected: list[dict[str, str]]) -> pl.DataFr
         reason, detail = (
             ("empty", "no text after normalising") if empty else ("broken-encoding", "many replacement characters")
         )
-        rejected.append(
-            {"id": identity, "name": name, "verdict": "quarantined", "reason": reason, "detail": detail}
-        )  # fmt: skip
+        rejected.add(identity, name, "quarantined", reason, detail)
     kept = frame.filter(~(pl.col("bad") | pl.col("empty")))
     return kept.with_columns(
         content_hash(kept["text"]), bytes=pl.col("text").str.len_bytes().cast(pl.Int64)

@@ -18,6 +18,10 @@ _END_OF_HEADER = re.compile(rb"\r?\n\r?\n")
 _CHUNK_SIZE = re.compile(rb"[ \t]*([0-9a-fA-F]{1,16})[ \t]*(?:;[^\n]*)?\r?\n")
 _GZIP, _ZLIB, _RAW_DEFLATE = 31, 15, -15
 _GZIP_MEMBER = b"\x1f\x8b"
+# What is left behind a member is copied for each one, so no more than this is given to a decoder at a time.
+_WINDOW = 1 << 12
+MAX_HEADER = 1 << 18
+_MOST_CODINGS = 4
 
 
 class BadMessage(Exception):
@@ -50,8 +54,11 @@ class Response:
         data = self.rest
         if "chunked" in self.fields.get("transfer-encoding", "").lower():
             data = _unchunked(data)
-        codings = [name.strip().lower() for name in self.fields.get("content-encoding", "").split(",")]
-        for coding in reversed([name for name in codings if name not in ("", "identity", "none")]):
+        named = [name.strip().lower() for name in self.fields.get("content-encoding", "").split(",")]
+        codings = [name for name in named if name not in ("", "identity", "none")]
+        if len(codings) > _MOST_CODINGS:
+            raise BadMessage("broken-http", f"{len(codings):,} codings, one over the other")
+        for coding in reversed(codings):
             data = _decoded(data, coding, limit)
         if len(data) > limit:
             raise BadMessage("too-long", f"a page of {len(data):,} bytes; max_page_bytes is {limit:,}")
@@ -76,17 +83,23 @@ def parse_response(block: bytes) -> Response:
     # The status line's own end may be the first of the two.
     end = _END_OF_HEADER.search(block, status.end() - 1)
     header = block[status.end() : end.start()] if end else block[status.end() :]
-    fields: dict[str, str] = {}
-    last = ""
+    if len(header) > MAX_HEADER:
+        raise BadMessage("broken-http", f"a header of {len(header):,} bytes")
+    return Response(int(status[1]), _fields(header), block[end.end() :] if end else b"")
+
+
+def _fields(header: bytes) -> dict[str, str]:
+    fields: dict[str, list[str]] = {}
+    lines: list[str] = []
     for line in header.decode("utf-8", "replace").split("\n"):
         name, colon, value = line.partition(":")
-        if line[:1] in (" ", "\t") and last:
-            fields[last] += f" {line.strip()}"
+        if line[:1] in (" ", "\t") and fields:
+            lines.append(line.strip())
         elif colon:
             # Servers write lines that are no fields; browsers pass over them too.
-            last = name.strip().lower()
-            fields.setdefault(last, value.strip())
-    return Response(int(status[1]), fields, block[end.end() :] if end else b"")
+            lines = [value.strip()]
+            fields.setdefault(name.strip().lower(), lines)
+    return {name: " ".join(lines) for name, lines in fields.items()}
 
 
 def _unchunked(data: bytes) -> bytes:
@@ -132,18 +145,19 @@ def _undeflated(data: bytes, limit: int) -> bytes:
 
 
 def _inflated(data: bytes, limit: int, window: int) -> bytes:
-    found = b""
+    found, at = bytearray(), 0
     while True:
         decoder = zlib.decompressobj(window)
-        found += decoder.decompress(data, limit + 1 - len(found))
-        if len(found) > limit:
-            raise _too_long(limit)
-        if not decoder.eof:
-            raise EOFError("it breaks off")
-        data = decoder.unused_data
+        while not decoder.eof:
+            if not (block := data[at : at + _WINDOW]):
+                raise EOFError("it breaks off")
+            found += decoder.decompress(block, limit + 1 - len(found))
+            if len(found) > limit:
+                raise _too_long(limit)
+            at += len(block) - len(decoder.unused_data)
         # gzip may come in several members; what else stands behind is none of it.
-        if window != _GZIP or not data.startswith(_GZIP_MEMBER):
-            return found
+        if window != _GZIP or not data.startswith(_GZIP_MEMBER, at):
+            return bytes(found)
 
 
 def _unbrotlied(data: bytes, limit: int) -> bytes:

@@ -81,8 +81,11 @@ class Repository:
         ]
 
     def once(self, what: str, ask: Callable[[], Any]) -> Any:
-        """What ``ask`` gives, a JSON value, kept in the cache: a commit never changes, so it is asked for once."""
-        kept = self._cache / f"{digest([self.kind, self.path, self.revision, what])}.json"
+        """What ``ask`` gives, a JSON value, kept in the cache: a commit never changes, so it is asked for once.
+
+        Of each hub for itself: what one says wrongly, another may say right.
+        """
+        kept = self._cache / f"{digest([self._endpoint, self.kind, self.path, self.revision, what])}.json"
         with suppress(FileNotFoundError, ValueError):
             return json.loads(kept.read_text(encoding="utf-8"))
         value = ask()

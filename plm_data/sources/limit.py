@@ -19,7 +19,7 @@ from plm_data.engine import Step
 from plm_data.recipe_sources import SourceSpec
 from plm_data.sources.collect import DOCUMENT
 from plm_data.store import Counts, Output, write_json
-from plm_data.tables import part_file, read_slices, slice_writer, write_parquet
+from plm_data.tables import part_file, read_slices, slice_writer
 from plm_data.text.hashing import ranks
 
 # Ranks are counted by their first 16 bits; only the bucket in which a limit falls is then looked at row by row.
@@ -117,19 +117,19 @@ class Sample(Step):
 
     def run(self, partition: int, out: Path) -> Counts:
         cut = json.loads((self.limit.path / _FILE).read_text(encoding="utf-8"))
-        dropped: list[pl.DataFrame] = []
+        told = {"verdict": "dropped", "reason": "limit", "detail": "beyond the limit of its source"}
+        beyond = {name: pl.lit(value) for name, value in told.items()}
         read = kept = 0
-        with slice_writer(part_file(out, partition)) as write:
+        with (
+            slice_writer(part_file(out, partition)) as write,
+            slice_writer(part_file(out, partition, "rejected")) as reject,
+        ):
             for frame in read_slices(part_file(self.documents.path, partition), DOCUMENT):
                 keep = self._keep(frame, cut["rank"], cut["last"])
                 chosen = frame.filter(keep)
-                dropped.append(frame.filter(~keep).select("id", "name"))
+                reject(frame.filter(~keep).select("id", "name", **beyond))
                 read, kept = read + frame.height, kept + chosen.height
                 write(chosen)
-        rows = pl.concat(dropped).sort("id").with_columns(
-            verdict=pl.lit("dropped"), reason=pl.lit("limit"), detail=pl.lit("beyond the limit of its source")
-        )  # fmt: skip
-        write_parquet(rows, part_file(out, partition, "rejected"))
         return Counts(read, kept, read - kept)
 
     def _keep(self, frame: pl.DataFrame, rank: int, last: str) -> pl.Series:

@@ -22,7 +22,7 @@ from plm_data.sources.base import Raw, Rejected
 from plm_data.sources.file_bytes import content_of
 from plm_data.sources.files import walk
 from plm_data.sources.guarded import Failed, Guarded
-from plm_data.sources.http_message import BadMessage, charset_of, media_type, parse_response
+from plm_data.sources.http_message import MAX_HEADER, BadMessage, charset_of, media_type, parse_response
 from plm_data.sources.remote import Remote, refuse_changed, with_remote_state
 from plm_data.sources.warc_records import Bad, Record, read_records
 from plm_data.store import digest
@@ -38,8 +38,6 @@ _PAGES = frozenset({"response", "resource", "conversion"})
 _OTHERS = frozenset({"request", "warcinfo", "metadata", "revisit", "continuation"})
 _HTML = frozenset({"text/html", "application/xhtml+xml"})
 _MARKUP = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|head|body)\b", re.IGNORECASE)
-# A record is its page and the header that came with it.
-_HTTP_HEADER = 1 << 18
 # All pieces that share a file decompress it, which takes a hundredth of the time of the extraction.
 _MOST_SHARES = 8
 # Their versions may change a text.
@@ -116,7 +114,7 @@ class WarcReader:
     def _read_share(self, label: str, path: Path | Remote, share: int, shares: int) -> Iterator[Raw | Rejected]:
         """Every ``shares``-th page of a file; the first share tells of what is no page."""
         pages, others = 0, Counter[str]()
-        for record in read_records(archive_blocks(path, label), self.spec.max_page_bytes + _HTTP_HEADER):
+        for record in read_records(archive_blocks(path, label), self.spec.max_page_bytes + MAX_HEADER):
             if isinstance(record, Bad):
                 if share == 0:
                     name = _name(record.fields) or f"{label}: record {record.number}"

@@ -96,21 +96,20 @@ def _fields(stream: _Stream) -> tuple[dict[str, str], tuple[str, str] | None]:
 
 def _with_block(stream: _Stream, number: int, fields: dict[str, str], length: int, max_block: int) -> Record | Bad:
     # A block that is too long is read over in the same way by everyone, so that all number the records alike.
-    block = stream.read(length) if length <= max_block else None
-    found = stream.skip(length) if block is None else len(block)
+    start = stream.hold(length) if length <= max_block else None
+    found = stream.skip(length)
     between = stream.newlines()
     if (damage := stream.take_damage()) is not None:
         # The checksum of a gzip member stands behind it.
         return Bad(number, *damage, fields)
     ended = between.count(b"\n") > 1 or stream.at_end() or stream.peek(len(RECORD_START)) == RECORD_START
     if found == length and ended:
-        return Record(number, fields, block, length)
+        return Record(number, fields, None if start is None else stream.held(start, length), length)
     if found < length and not stream.over():
         return Bad(number, "wrong-length", f"Content-Length is {length:,}, but the next record begins before", fields)
     # A length that is too large takes in the next record, whose first line may stand across its end.
-    inner = _NEXT_RECORD.search(block + between + stream.peek(_MAX_VERSION_LINE)) if block else None
-    if block and inner and inner.start() < len(block):
-        stream.give_back(block[inner.start() + 1 :] + between)
+    if start is not None and stream.back_to_record(start, start + found):
+        pass
     elif found < length:
         return Bad(number, "truncated", f"the archive ends after {found:,} of its {length:,} bytes", fields)
     else:
@@ -160,10 +159,33 @@ class _Stream:
         self._at += len(found)
         return found
 
+    def hold(self, size: int) -> int:
+        """Keep the next ``size`` bytes, and as many as tell how they end, until more is asked for; where they begin.
+
+        They are not copied: archives whose records all claim to be long would be, over and over.
+        """
+        self._fill(size + _MAX_NEWLINES + _MAX_VERSION_LINE)
+        return self._at
+
+    def held(self, start: int, size: int) -> bytes:
+        return self._held[start : start + size]
+
+    def back_to_record(self, start: int, stop: int) -> bool:
+        """Go back to the first record that begins, after a line end, between two places of what is held; if any does.
+
+        Its first line may stand across ``stop``."""
+        found = _NEXT_RECORD.search(self._held, start, self._at + _MAX_VERSION_LINE)
+        if found is None or found.start() >= stop:
+            return False
+        self._at = found.start() + 1
+        return True
+
     def skip(self, size: int) -> int:
-        """Read over ``size`` bytes, holding a block of them at most; how many there were."""
+        """Read over ``size`` bytes, holding no more of them than are held; how many there were."""
         left = size
-        while left and (found := len(self.read(min(left, BLOCK)))):
+        while left and self._fill(1):
+            found = min(left, len(self._held) - self._at)
+            self._at += found
             left -= found
         return size - left
 
@@ -205,8 +227,8 @@ class _Stream:
 
     def _fill(self, size: int) -> bool:
         """Hold at least ``size`` bytes; False if the stretch has no more than it holds."""
-        if len(self._held) - self._at >= size:
-            return True
+        if len(self._held) - self._at >= size or self._end is not None:
+            return len(self._held) - self._at >= size
         parts = [self._held[self._at :]]
         have = len(parts[0])
         while have < size and self._end is None:

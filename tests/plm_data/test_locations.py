@@ -25,6 +25,8 @@ phases:
 """
 FILES = 'reader: files\n    paths: ["{}"]'
 TREE = 'reader: source-tree\n    path: "{}"'
+WARC = 'reader: warc\n    paths: ["{}"]'
+DATASETS = 'reader: huggingface\n    path: json\n    data_files: ["{}"]'
 CANARY = "canary-Xy7"
 
 
@@ -33,7 +35,7 @@ def load(folder: Path, source: str):
     return load_recipe(folder / "tiny.yaml").sources["notes"]
 
 
-@pytest.mark.parametrize("form", [FILES, TREE])
+@pytest.mark.parametrize("form", [FILES, TREE, WARC, DATASETS])
 @pytest.mark.parametrize(
     "url, what",
     [
@@ -50,7 +52,7 @@ def load(folder: Path, source: str):
 def test_a_url_with_a_secret_is_refused_without_showing_it(
     tmp_path: Path, form: str, url: str, what: str | None
 ) -> None:
-    with pytest.raises(RecipeError, match=rf"tiny\.yaml:\d+: sources\.notes\.path.*{what}") as raised:
+    with pytest.raises(RecipeError, match=rf"tiny\.yaml:\d+: sources\.notes\.(path|data_files).*{what}") as raised:
         load(tmp_path, form.format(url))
     assert CANARY not in str(raised.value)
 

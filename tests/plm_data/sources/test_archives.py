@@ -7,6 +7,7 @@ import io
 import os
 import struct
 import tarfile
+import time
 import tracemalloc
 import zipfile
 from collections import Counter
@@ -184,6 +185,95 @@ def test_a_header_that_would_fill_the_memory_is_refused(here: Path) -> None:
     long = "n" * 300 + ".txt"
     (here / "b.tar").write_bytes(packed("tar", {long: b"x"}))
     assert documents(read("b.tar")) == [(f"b.tar!{long}", "x")]
+
+
+def header(kind: bytes, data: bytes = b"") -> bytes:
+    """A header of a tar and what it holds."""
+    info = tarfile.TarInfo("x")
+    info.type, info.size = kind, len(data)
+    return info.tobuf(tarfile.GNU_FORMAT) + data.ljust(-(-len(data) // 512) * 512, b"\0")
+
+
+SPARSE = b"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n"
+SPARSE_MAP = b"3000000\n" + b"1\n" * 3_000_000
+NEXT = packed("tar", {"next.txt": b"next"})
+
+
+@pytest.mark.parametrize(
+    "data, reason",
+    [
+        (header(tarfile.GNUTYPE_LONGNAME, b"n") * 3000 + NEXT, "recursion"),
+        (header(tarfile.XHDTYPE, b"2 " * 400_000 + b"=") + NEXT, "an extended header that is none"),
+        (header(tarfile.XHDTYPE, b"9" * 100) + NEXT, "an extended header that is none"),
+        (header(tarfile.XHDTYPE, SPARSE) + header(b"0", SPARSE_MAP) + NEXT, "sparse-file"),
+        (header(tarfile.XHDTYPE, b"".join(b"8 %03d=x\n" % i for i in range(1000))) + NEXT, ""),
+    ],
+    ids=["nested", "names-in-names", "no-length", "sparse-map", "many-fields"],
+)
+def test_headers_of_a_tar_take_little_time_and_memory(here: Path, data: bytes, reason: str) -> None:
+    (here / "a.tar").write_bytes(data)
+    del data
+    began = time.process_time()
+    tracemalloc.start()
+    try:
+        found = read("a.tar", broken_files="quarantine")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 8_000_000 and time.process_time() - began < 5
+    told = [f"{i.reason} {i.detail}" for i in found if isinstance(i, Rejected)]
+    assert all(reason in each for each in told) and len(told) == bool(reason)
+    assert (documents(found) == [("a.tar!next.txt", "next")]) == (reason in ("", "sparse-file"))
+
+
+def test_fields_for_all_members_are_not_copied_for_each(here: Path) -> None:
+    fields = b"".join(b"%d k%04d=\n" % (len("10 k0000=\n"), i) for i in range(10_000))
+    data = header(tarfile.XGLTYPE, fields) + b"".join(header(b"0") for _ in range(10_000)) + NEXT
+    (here / "a.tar").write_bytes(data)
+    began = time.process_time()
+    assert ("a.tar!next.txt", "next") in documents(read("a.tar"))
+    assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize("kind", ["tar", "tar.gz"])
+def test_a_header_that_is_damaged_is_not_taken_for_the_end(here: Path, kind: str) -> None:
+    whole = bytearray(packed("tar", {f"{i}.txt": b"text" for i in range(3)}))
+    whole[1024 + 20] ^= 1
+    (here / f"a.{kind}").write_bytes(gzip.compress(whole) if kind == "tar.gz" else whole)
+    with pytest.raises(SourceError, match=r"is broken: bad checksum at byte 1,024"):
+        read(f"a.{kind}")
+    (here / f"a.{kind}").write_bytes(whole[:1300] if kind == "tar" else gzip.compress(whole[:1300]))
+    with pytest.raises(SourceError, match=r"is broken: truncated header at byte 1,024"):
+        read(f"a.{kind}")
+
+
+def test_a_sparse_file_that_breaks_off_is_told(here: Path) -> None:
+    info = bytearray(header(b"S"))
+    info[482] = 1  # its map goes on
+    info[148:156] = b" " * 8
+    info[148:156] = b"%06o\0 " % sum(info[:512])
+    more = bytearray(512)
+    more[504] = 1
+    (here / "a.tar").write_bytes(info + more)
+    assert refused(read("a.tar")) == [("a.tar!x", "sparse-file")]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_methods_that_unpack_all_at_once_are_refused(here: Path, method: int) -> None:
+    with zipfile.ZipFile(here / "a.zip", "w") as archive:
+        archive.writestr("bomb.txt", BLANKS, method)
+        archive.writestr("b.txt", "b", zipfile.ZIP_DEFLATED)
+    # It says that it is small, as a bomb does.
+    data = (here / "a.zip").read_bytes().replace(len(BLANKS).to_bytes(4, "little"), (100).to_bytes(4, "little"))
+    (here / "a.zip").write_bytes(data)
+    tracemalloc.start()
+    try:
+        found = read("a.zip")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert refused(found) == [("a.zip!bomb.txt", "unknown-compression")] and documents(found) == [("a.zip!b.txt", "b")]
+    assert peak < 12_000_000
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+import tracemalloc
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from plm_data.engine import run_steps
@@ -22,13 +26,8 @@ from plm_data.text.hashing import document_id, partition_of
 from plm_data.text.normalise import content_hash
 
 
-def collected(folder: Path, files: list[list[dict]], pieces: int, **options: object) -> tuple[Output, Output]:
-    """Rows in JSONL files, collected and normalised in a fresh store."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for i, rows in enumerate(files):
-        text = "".join(json.dumps(row) + "\n" for row in rows)
-        (folder / f"rows-{i}.jsonl").write_text(text, encoding="utf-8")
-    spec = FilesSource.model_validate(
+def files_spec(folder: Path, **options: object) -> FilesSource:
+    return FilesSource.model_validate(
         {
             "reader": "files",
             "paths": [str(folder)],
@@ -39,6 +38,15 @@ def collected(folder: Path, files: list[list[dict]], pieces: int, **options: obj
         }
         | options
     )
+
+
+def collected(folder: Path, files: list[list[dict]], pieces: int, **options: object) -> tuple[Output, Output]:
+    """Rows in JSONL files, collected and normalised in a fresh store."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, rows in enumerate(files):
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / f"rows-{i}.jsonl").write_text(text, encoding="utf-8")
+    spec = files_spec(folder, **options)
     store = Store(folder / ".store")
     found = run_steps(store, [Collect(source="s", spec=spec, fingerprint="x", pieces=pieces)], "collect")[0]
     return found, run_steps(store, [Normalise(collected=found, pieces=pieces)], "normalise")[0]
@@ -93,6 +101,37 @@ def test_slices_of_few_bytes_change_nothing(tmp_path: Path, monkeypatch: pytest.
     one, two = (pl.read_parquet(output.parts()).sort("id") for output in (whole, sliced))
     assert one.equals(two) and refused(whole) == refused(sliced) and len(refused(sliced)) == 3
     assert len(scatter_files(found.path, "found")) == 2
+
+
+def peak_of(action: Callable[[], object]) -> int:
+    """Most bytes of Python's memory at a time."""
+    tracemalloc.start()
+    try:
+        action()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_rows_that_a_filter_drops_take_no_memory_and_each_is_counted(tmp_path: Path) -> None:
+    rows = 50_000
+    # Two values in turn, so that no row group is ruled out as a whole.
+    table = {"id": [f"d{i}" for i in range(rows)], "text": ["t"] * rows, "lang": ["de", "fr"] * (rows // 2)}
+    table["lang"][-1] = "en"
+    pq.write_table(pa.table(table), tmp_path / "rows.parquet")
+    run = partial(collected, tmp_path, [], 1, paths=[str(tmp_path / "rows.parquet")], where={"lang": "en"})
+    assert peak_of(run) < 16_000_000
+    found, _ = run()
+    assert found.counts == Counts(rows, 1, rows - 1)
+    reasons = pl.read_parquet(found.parts("rejected"))
+    assert reasons["name"].n_unique() == rows - 1 and set(reasons["reason"]) == {"where"}
+
+
+def test_documents_without_text_take_no_more_memory_than_others(tmp_path: Path) -> None:
+    rows = [{"id": f"{i}", "text": ""} for i in range(60_000)]
+    collected(tmp_path, [rows], pieces=1)  # the file
+    step = Collect(source="s", spec=files_spec(tmp_path), fingerprint="x", pieces=1)
+    assert peak_of(lambda: step.run(0, tmp_path)) < 9_000_000
 
 
 def test_texts_that_hold_nothing_or_are_broken_are_quarantined_and_their_nearest_are_not(tmp_path: Path) -> None:

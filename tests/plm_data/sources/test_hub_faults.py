@@ -16,7 +16,7 @@ from plm_data.sources.base import Raw, Rejected
 from plm_data.sources.http import TRIES
 from plm_data.sources.hub_repository import Repository
 from tests.plm_data.sources.hub_files import PATH, expected, noise, parquet, read, rows, texts
-from tests.plm_data.sources.hub_server import REVISION, Fault, HubServer
+from tests.plm_data.sources.hub_server import REVISION, Fault, HubServer, serving
 
 A, B = rows(0, 35), rows(35, 300)
 CANARY = "hf_canaryTokenThatMustBeNowhere"
@@ -239,6 +239,16 @@ def test_a_page_of_the_list_that_lies_elsewhere_is_asked_for_without_the_token(
     with pytest.raises(SourceError, match=r"does not give the list of its files of owner/corpus: status 404, 7 times"):
         read()
     assert {each.headers.get("authorization") for each in corpus.seen if each.storage} == {None}
+
+
+def test_what_one_hub_lists_is_not_believed_of_another(corpus: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = repository().files
+    with serving() as other:
+        other.add(PATH, {"other.parquet": parquet(A)})
+        monkeypatch.setenv("HF_ENDPOINT", other.url)
+        assert [file.name for file in repository().files] == ["other.parquet"]
+    monkeypatch.setenv("HF_ENDPOINT", corpus.url)
+    assert repository().files == listed and len(corpus.seen) == 1
 
 
 def test_a_list_that_is_damaged_in_the_cache_is_asked_for_again(corpus: HubServer, tmp_path: Path) -> None:

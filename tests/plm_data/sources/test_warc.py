@@ -215,6 +215,11 @@ def test_paths_that_lead_to_no_archive_are_refused(tmp_path: Path) -> None:
             _ = reader(tmp_path / path).files
 
 
+def test_a_file_url_is_a_path(tmp_path: Path) -> None:
+    write_gzip(tmp_path / "a.warc.gz", [page("http://a/")])
+    assert [label for label, _ in reader(f"file://{tmp_path}/a.warc.gz").files] == [f"{tmp_path}/a.warc.gz"]
+
+
 def test_an_archive_that_cannot_be_opened_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "a.warc").symlink_to(tmp_path / "gone.warc")
     with pytest.raises(SourceError, match=r"sources.web: .*a.warc cannot be read: No such file"):

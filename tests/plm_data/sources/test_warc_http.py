@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import time
 import zlib
 
 import brotli
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plm_data.sources.http_message import BadMessage, charset_of, media_type, parse_response
+from plm_data.sources.http_message import MAX_HEADER, BadMessage, charset_of, media_type, parse_response
 from tests.plm_data.sources.web_archives import response
 
 PAGE = b"<html><body>" + b"A page of some length. " * 50 + b"</body></html>"
@@ -90,6 +91,34 @@ def test_what_is_broken_is_told(block: bytes, detail: str) -> None:
     with pytest.raises(BadMessage) as error:
         parse_response(block).body(LIMIT)
     assert error.value.reason == "broken-http" and detail in error.value.detail
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        HEAD + b"X: a\n" + b" b\n" * 6_000_000 + b"\n" + PAGE,
+        HEAD + b"Content-Encoding: " + b"br, " * 60_000 + b"\r\n\r\n" + b" " * 10_000_000 + PAGE,
+        response(gzip.compress(b"", mtime=0) * 500_000 + b"\x1f\x8b\x08", Content_Encoding="gzip"),
+    ],
+)
+def test_no_message_takes_long(block: bytes) -> None:
+    began = time.process_time()
+    with pytest.raises(BadMessage, match="broken-http"):
+        parse_response(block).body(20_000_000)
+    assert time.process_time() - began < 8  # each took minutes
+
+
+def test_the_largest_header_is_read_and_no_larger_one() -> None:
+    for extra, fits in ((0, True), (1, False)):
+        field = b"X:" + b"x" * (MAX_HEADER - 2 + extra)
+        if fits:
+            assert parse_response(HEAD + field + b"\r\n\r\n" + PAGE).rest == PAGE
+        else:
+            with pytest.raises(BadMessage, match="a header of 262,145 bytes"):
+                parse_response(HEAD + field + b"\r\n\r\n" + PAGE)
 
 
 @pytest.mark.parametrize(

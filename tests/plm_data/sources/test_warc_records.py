@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import time
 import zlib
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -226,6 +228,16 @@ def test_any_bytes_are_read_to_their_end(tmp_path_factory: pytest.TempPathFactor
     path.write_bytes(members(A, junk) + junk + members(C) if packed else A + junk + b"\n" + C)
     records = found(read(path))
     assert records[0] in (BLOCKS[0], "wrong-length") and records[-1] == BLOCKS[2]
+
+
+def test_records_that_all_claim_to_be_long_take_no_longer(tmp_path: Path) -> None:
+    many = 60_000
+    path = tmp_path / "a.warc"
+    path.write_bytes(record(b"x", length=15_000_000) * many + A)
+    began = time.process_time()
+    reasons = Counter(each.reason for each in read(path, 20_000_000) if isinstance(each, Bad))
+    assert reasons["wrong-length"] >= many - 1
+    assert time.process_time() - began < 10  # it took 50 seconds, and a file ten times as long twenty times as much
 
 
 def test_memory_is_bounded_by_the_block_that_is_asked_for(tmp_path: Path) -> None:
