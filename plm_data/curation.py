@@ -106,9 +106,12 @@ class Curation:
     def last_steps(self) -> dict[str, dict[str, list[str]]]:
         """Stage → of → step and key of the output that the newest build of this name used."""
         try:
-            return dict(json.loads(self._steps_file.read_text(encoding="utf-8")))
-        except (OSError, ValueError):  # never built, or not by this version: nothing to compare with
-            return {}
+            found = json.loads(self._steps_file.read_text(encoding="utf-8"))
+            return {
+                stage: {of: [str(step), str(key)] for of, (step, key) in used.items()} for stage, used in found.items()
+            }
+        except (OSError, ValueError, TypeError, AttributeError):
+            return {}  # never built, or not by this version: nothing to compare with
 
     def _note(self, stage: str, outputs: Mapping[str, Output]) -> None:
         """Keep which outputs the build used, so that it can be said later what has changed."""

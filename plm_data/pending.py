@@ -18,7 +18,7 @@ from plm_data.build import Build
 from plm_data.engine import Step
 from plm_data.mix.planned import PlanMix
 from plm_data.recipe import Recipe
-from plm_data.store import Counts, Output
+from plm_data.store import RECORD, Counts, Output, read_record
 
 _UNKNOWN = "?"
 
@@ -102,8 +102,8 @@ class _DryRun(Build):
     def _record(self, stage: str, of: str) -> dict[str, Any] | None:
         """What the output of the last run of a step says of itself, if it is still there."""
         last = self._last.get(stage, {}).get(of)
-        path = self.store.folder(*last) / "_step.json" if last else None
-        return json.loads(path.read_text(encoding="utf-8")) if path and path.is_file() else None
+        folder = self.store.folder(*last) if last else None
+        return read_record(folder) if folder and (folder / RECORD).is_file() else None
 
     def _why(self, stage: str, of: str, step: Step) -> tuple[str, ...]:
         last = self._record(stage, of)

@@ -11,6 +11,8 @@ import pytest
 
 from plm_data.attributes.tokens import save_tokenizer, train_bpe
 from plm_data.build import Build
+from plm_data.locking.lock import inputs, read_lock, results, write_lock
+from plm_data.locking.verify import verify_build
 from plm_data.recipe_file import load_recipe
 from plm_data.report.page import write_report
 from tests.plm_data.sources.hub_files import PATH, noise, parquet
@@ -77,6 +79,11 @@ def test_the_same_shards_come_through_faults_in_pieces_and_by_columns(
     refused = pl.read_parquet(made.decided["web"].parts("rejected"))
     assert refused["rule"].to_list() == ["collect.where"] * 42
     write_report(made)
+    write_lock(tmp_path / "hubs.lock", made.recipe, inputs(made) | results(made))
+    locked = read_lock(tmp_path / "hubs.lock")
+    assert locked["tokenizer"].keys() == {"tokenizer.json", "tokenizer_config.json"} and locked["phases"]["phase1"]
+    assert locked["sources"]["web"]["contents"] == made.readers["web"].contents() != {}
+    verify_build(made.folder)
 
     # Another declared size is another plan and the same documents.
     declared = build(tmp_path, 1, "whole, bytes: 1MB", "home")

@@ -144,6 +144,13 @@ def test_changed_code_is_called_its_code(two: Two, monkeypatch: pytest.MonkeyPat
     assert pending_steps(load_recipe(two.recipe), two.home)[0].why == ("its code",)
 
 
+@pytest.mark.parametrize("text", ["3", "[]", '{"judge": 3}', '{"judge": {"one": 3}}', '{"judge": {"one": ["judge"]}}'])
+def test_without_a_note_of_the_last_build_a_step_is_listed_without_a_reason(two: Two, text: str) -> None:
+    two.edit("gopher: {min_words: 20}", "gopher: {min_words: 120}")
+    (two.home / "two" / "steps.json").write_text(text, encoding="utf-8")
+    assert pending_steps(load_recipe(two.recipe), two.home)[0] == PendingStep("judge", "one", "runs")
+
+
 def test_a_changed_library_is_named_with_its_versions(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
     versions = engine.library_versions()
     monkeypatch.setattr(engine, "library_versions", lambda: {**versions, "regex": "0.0.1"})
