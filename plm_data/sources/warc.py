@@ -17,7 +17,7 @@ from plm_data.locations import is_remote, redacted
 from plm_data.recipe_sources import WarcSource
 from plm_data.sources.archive_bytes import CODECS, archive_blocks
 from plm_data.sources.base import Raw, Rejected
-from plm_data.sources.files import walk
+from plm_data.sources.files import regular_size, walk
 from plm_data.sources.guarded import Failed, Guarded
 from plm_data.sources.http_message import MAX_HEADER, BadMessage, charset_of, media_type, parse_response
 from plm_data.sources.warc_records import Bad, Record, read_records
@@ -81,6 +81,7 @@ class WarcReader:
         contents = {name: metadata.version(name) for name in _EXTRACTORS}
         for label, path in self.files:
             try:
+                regular_size(path)
                 contents[label] = file_sha256(path)
             except OSError as error:
                 raise self._unreadable(label, error) from error
