@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plm_data.errors import RecipeError, SourceError
-from plm_data.locations import is_remote, redacted
+from plm_data.locations import is_remote
 from plm_data.recipe_sources import WarcSource
 from plm_data.sources.archive_bytes import CODECS, archive_blocks
 from plm_data.sources.base import Raw, Rejected
@@ -55,7 +55,7 @@ class WarcReader:
         for pattern in self.spec.paths:
             if is_remote(pattern):
                 raise RecipeError(
-                    f"sources.{self.name}.paths: {redacted(pattern)} is not on this machine, from which alone web "
+                    f"sources.{self.name}.paths: {pattern} is not on this machine, from which alone web "
                     f"archives are read. Copy it here, and name the copy."
                 )
             pattern = pattern.removeprefix("file://")
