@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from plm_data.locations import redacted
+
 
 class PlmError(Exception):
-    """Something the user can mend; the command line prints its message and exits with ``exit_code``."""
+    """Something the user can mend; the command line prints its message and exits with ``exit_code``.
+
+    Whatever the message is about, no URL in it has a user, password or query.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str):
+        super().__init__(redacted(message))
 
 
 class RecipeError(PlmError):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -286,4 +288,12 @@ def _local_file(path: str) -> DataFile:
     # A name need not be UTF-8, but the name of a document must.
     label = str(Path(path)).encode("utf-8", "backslashreplace").decode()
     file = DataFile(Path(path), label, 0)
-    return replace(file, size=os.stat(path).st_size) if file.kind else file
+    return replace(file, size=regular_size(path)) if file.kind else file
+
+
+def regular_size(path: str | Path) -> int:
+    """Bytes of a file; raises ``OSError`` for a pipe or a device, which may give none or never end."""
+    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return found.st_size

@@ -96,8 +96,12 @@ class Repository:
 
     def _list(self) -> Iterator[HubFile]:
         page: str | None = f"{self._endpoint}/api/{self.kind}/{self.path}/tree/{self.revision}?recursive=true"
+        asked = set[str]()
         while page:
             try:
+                if page in asked:
+                    raise ValueError("its pages go round")
+                asked.add(page)
                 entries, page = self._http.json(page)
                 yield from [_listed(entry) for entry in entries if entry["type"] == "file"]
             except HttpError as error:

@@ -119,9 +119,15 @@ _WORDINGS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
 )  # fmt: skip
 
 
+# Conditions that are written around or before the text of a known licence, and take away what it grants.
+_RESTRICTIONS = ("commons clause", "business source license", "server side public license", "elastic license")
+
+
 def recognised_license(text: str) -> str | None:
     """The licences whose own wording a licence file has, joined by AND; None if there is none that is known."""
     plain = " ".join(re.sub(r"[*#=>_`\"“”]+", " ", text).lower().replace("licence", "license").split())
+    if any(words in plain for words in _RESTRICTIONS):
+        return None
     found = {
         name
         for name, has, has_not in _WORDINGS

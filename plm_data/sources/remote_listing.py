@@ -15,11 +15,13 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.arrow import ArrowFSWrapper
 from fsspec.utils import glob_translate
 
-from plm_data.errors import RecipeError
+from plm_data.errors import RecipeError, SourceError
 from plm_data.sources.remote import Remote, is_http, remote_file, retried
 
 # A store answers each question about a file after a round trip, so several are asked at a time.
 _QUESTIONS = 16
+# Folders within folders; no corpus has so many.
+_DEEPEST = 100
 
 
 class _S3(ArrowFSWrapper):
@@ -145,6 +147,11 @@ def _below(system: Any, folder: str, pattern: re.Pattern[str] | None, depth: int
         # A page may link to itself or to what lies above it.
         if last.startswith(".") or name == folder.rstrip("/") or "/./" in name or "/../" in name:
             continue
+        if name.count("/") > _DEEPEST:
+            raise SourceError(
+                f"{str(system.unstrip_protocol(name))[:200]}… lies more than {_DEEPEST} folders deep, as where a "
+                f"server makes up its folders as they are asked for. Name the files themselves."
+            )
         matches = pattern is None or pattern.match(name) is not None
         if entry["type"] != "directory":
             if matches:

@@ -20,7 +20,7 @@ from plm_data.recipe_sources import WarcSource
 from plm_data.sources.archive_bytes import CODECS, archive_blocks
 from plm_data.sources.base import Raw, Rejected
 from plm_data.sources.file_bytes import content_of
-from plm_data.sources.files import walk
+from plm_data.sources.files import regular_size, walk
 from plm_data.sources.guarded import Failed, Guarded
 from plm_data.sources.http_message import MAX_HEADER, BadMessage, charset_of, media_type, parse_response
 from plm_data.sources.remote import Remote, refuse_changed, with_remote_state
@@ -76,6 +76,8 @@ class WarcReader:
         contents = {name: metadata.version(name) for name in _EXTRACTORS}
         for label, path in self.files:
             try:
+                if isinstance(path, Path):
+                    regular_size(path)
                 contents[label] = content_of(path)
             except OSError as error:
                 raise self._unreadable(label, error) from error

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from plm_data.errors import RecipeError
+from plm_data.errors import RecipeError, SourceError
 from plm_data.locations import is_remote, redacted
 from plm_data.recipe_file import load_recipe
+from plm_data.sources import make_reader, remote
 
 RECIPE = """\
 name: tiny
@@ -33,6 +34,19 @@ CANARY = "canary-Xy7"
 def load(folder: Path, source: str):
     (folder / "tiny.yaml").write_text(RECIPE.format(source=source))
     return load_recipe(folder / "tiny.yaml").sources["notes"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1:1/a.xyz?code={}", "http://127.0.0.1:1/*.txt?code={}", "nope://x/y.jsonl?code={}",
+     "http://127.0.0.1:1/?code={}"],
+)  # fmt: skip
+@pytest.mark.parametrize("form", [FILES, TREE, WARC])
+def test_no_error_shows_a_query(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, url: str) -> None:
+    monkeypatch.setattr(remote, "_PAUSE", 0.0)
+    with pytest.raises((RecipeError, SourceError)) as raised:
+        make_reader("notes", load(tmp_path, form.format(url.format(CANARY)))).fingerprint()
+    assert url.partition("?")[0].rpartition("/")[0] in str(raised.value) and CANARY not in str(raised.value)
 
 
 @pytest.mark.parametrize("form", [FILES, TREE, WARC, DATASETS])

@@ -105,6 +105,14 @@ def test_a_dangling_link_is_refused_before_any_work(here: Path) -> None:
             FilesReader("web", spec(path)).size_bound()
 
 
+@pytest.mark.parametrize("path", ["in/pipe.jsonl", "in", "in/*"])
+def test_a_pipe_is_refused_and_not_waited_for(here: Path, path: str) -> None:
+    (here / "in").mkdir(exist_ok=True)
+    os.mkfifo(here / "in" / "pipe.jsonl")
+    with pytest.raises(RecipeError, match=r"in/pipe\.jsonl cannot be read: not a regular file"):
+        FilesReader("web", spec(path)).fingerprint()
+
+
 def test_a_recipe_needs_paths_and_knows_no_other_word_for_broken_files() -> None:
     assert spec("a", max_document_bytes="20MB").max_document_bytes == 20_000_000
     for options in ({"paths": ()}, {"paths": ("",)}, {"broken_files": "skip"}):

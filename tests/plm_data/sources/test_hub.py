@@ -252,6 +252,15 @@ def test_a_list_that_is_no_hubs_is_refused(hub: HubServer, monkeypatch: pytest.M
         read()
 
 
+def test_a_list_without_end_is_refused(hub: HubServer) -> None:
+    hub.add(PATH, {f"{i}.parquet": b"" for i in range(9)})
+    # What the server appends is no part of what is asked for: each next page is the first one.
+    hub.pages_url = f"{hub.url}/api/datasets/{PATH}/tree/{REVISION}?recursive=true#"
+    with pytest.raises(SourceError, match=r"in a form that is not the hub's"):
+        read()
+    assert len(hub.seen) == 2
+
+
 @pytest.mark.parametrize(
     "change", [{"revision": "main"}, {"revision": "1" * 39}, {"path": "../../etc"}, {"path": "a/b/c"}, {"files": []}]
 )

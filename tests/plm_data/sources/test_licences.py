@@ -59,6 +59,15 @@ def test_a_licence_is_known_by_its_own_wording(text: str, license_name: str | No
 
 
 @pytest.mark.parametrize(
+    "before", ['"Commons Clause" License Condition v1.0\n', "Business Source Licence 1.1\n", "**Elastic  License**\n"]
+)
+def test_what_a_licence_is_taken_back_by_leaves_none(before: str) -> None:
+    text = f"Apache License\nVersion 2.0, January 2004\n{GRANT} {NOTICE}"
+    assert recognised_license(text) == "Apache-2.0 AND MIT"
+    assert recognised_license(before + text) is None
+
+
+@pytest.mark.parametrize(
     "text, license_name",
     [
         ("# SPDX-License-Identifier: MIT\n", "MIT"),

@@ -235,3 +235,12 @@ def test_a_bad_line_beyond_the_first_range_is_named_without_what_lies_before(mon
         ((name, reason),) = refused(read(f"{server.url}/a.jsonl"))
         at, _, line = name.removeprefix(f"{server.url}/a.jsonl:byte ").partition(", line ")
         assert reason == "not-an-object" and data[int(at) :].split(b"\n")[int(line) - 1] == b"[]"
+
+
+def test_folders_without_end_are_refused() -> None:
+    """A server that answers any folder with the same page, which names a folder."""
+    with web({f"{'a/' * depth}a.jsonl": lines(MANY) for depth in (90, 200)}) as server:
+        with pytest.raises(SourceError, match="lies more than 100 folders deep"):
+            read(f"{server.url}/")
+        del server.files[f"{'a/' * 200}a.jsonl"]
+        assert documents(read(f"{server.url}/")) == NAMED

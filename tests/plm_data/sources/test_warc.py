@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -226,6 +227,12 @@ def test_an_archive_that_cannot_be_opened_is_one_clear_error(tmp_path: Path) -> 
         reader(tmp_path / "a.warc").fingerprint()
     with pytest.raises(SourceError, match=r"sources.web: .*a.warc cannot be read: No such file"):
         read(tmp_path / "a.warc")
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.warc")
+    with pytest.raises(SourceError, match=r"a\.warc cannot be read: not a regular file"):
+        reader(tmp_path).fingerprint()
 
 
 def test_the_fingerprint_is_of_the_bytes(tmp_path: Path) -> None:
