@@ -18,7 +18,7 @@ from pipelines.cli_inspect import home_option
 )  # fmt: skip
 @home_option
 def lock(recipe: str, output: Path | None, home: Path | None) -> None:
-    """Write down all that the recipe's result depends on: sources, packages, code, models, settings.
+    """Write down what a recipe depends on. That is: sources, packages, code, models, settings.
 
     Where the recipe is built as it stands, the digests of its shards and tokenizer too, so that a locked build
     elsewhere is held against them.
@@ -46,7 +46,7 @@ def lock(recipe: str, output: Path | None, home: Path | None) -> None:
 @click.argument("other", metavar="[OTHER]", required=False)
 @home_option
 def verify(build: str, other: str | None, home: Path | None) -> None:
-    """Compute every checksum of a build anew, from its shards up; or compare two builds to the byte.
+    """Compute a build's checksums anew. All of them, from its shards up; or compare two builds to the byte.
 
     BUILD is a build's folder, or a recipe. Of two builds the first difference is named: shard, row, column, and the
     step where they part.
@@ -76,7 +76,7 @@ def verify(build: str, other: str | None, home: Path | None) -> None:
 @click.argument("b", metavar="B")
 @home_option
 def diff(a: str, b: str, home: Path | None) -> None:
-    """Compare two recipes: sources, thresholds, budgets, and the tokens that move, as built or as planned."""
+    """Compare two recipes. Shown are sources, thresholds, budgets, and the tokens that move, as built or as planned."""
     from rich.console import Console
 
     from plm_data.curation import default_home
@@ -94,7 +94,12 @@ def diff(a: str, b: str, home: Path | None) -> None:
 def _folder(given: str, home: Path | None) -> Path:
     """The folder of a build that is named by itself or by its recipe."""
     from plm_data.curation import default_home
+    from plm_data.errors import PlmError
     from plm_data.recipe_file import load_recipe
 
     path = Path(given)
-    return path if path.is_dir() else (home or default_home()) / load_recipe(given).name
+    if path.is_dir():
+        return path
+    if len(path.parts) > 1 and path.suffix not in (".yaml", ".yml"):
+        raise PlmError(f"{path}: no such folder; expected the folder of a build, such as build/nano, or a recipe.")
+    return (home or default_home()) / load_recipe(given).name

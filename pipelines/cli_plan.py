@@ -48,7 +48,7 @@ def plan(
     recipe: str, gpu_tflops: float, mfu: float, rate: float | None, bytes_per_token: float, as_json: bool,
     home: Path | None,
 ) -> None:  # fmt: skip
-    """Print what a recipe takes: tokens and epochs, disk, core and GPU hours, and what it would fetch.
+    """Print what a recipe takes. That is tokens and epochs, disk, core and GPU hours, and what it would fetch.
 
     Nothing is read but the recipe and the local files that it names, and no network is used. A plan that cannot be is
     refused, with the source that limits it, the largest budget that can be, and the epochs it would take.

@@ -31,7 +31,7 @@ def new(name: str, reader: str) -> None:  # fmt: skip
 @click.command(epilog="Example: plm check recipes/nano.yaml")
 @click.argument("recipe", metavar="RECIPE")
 def check(recipe: str) -> None:
-    """Check a recipe to the last key, without any work; say of everything wrong the file, the line and what to do.
+    """Check a recipe to the last key. No work is done; of everything wrong the file, the line and what to do are said.
 
     Exit code 2 if something is.
     """

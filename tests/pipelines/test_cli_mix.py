@@ -7,21 +7,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from pipelines.cli import cli
 from pipelines.stages import write_views
 from plm_data.build import Build
 from plm_data.errors import PlmError, RecipeError
 from tests.conftest import SMALL
-
-
-def run(*arguments: object) -> Result:
-    result = CliRunner().invoke(cli, [str(each) for each in arguments])
-    if isinstance(result.exception, PlmError):
-        raise result.exception
-    assert result.exception is None, result.exception
-    return result
+from tests.pipelines.commands import run
 
 
 def test_mix_check_plans_without_any_work(small_recipe: Path, tmp_path: Path) -> None:

@@ -9,24 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from pipelines.cli import cli
 from pipelines.training_cost import training_facts
-from plm_data.errors import PlmError, RecipeError
+from plm_data.errors import RecipeError
 from plm_data.recipe_file import load_recipe
+from tests.pipelines.commands import run
 from tests.plm_data.test_recipe_hub import HUB, write
 from trainer.model import PLM
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-
-
-def run(*arguments: object) -> Result:
-    result = CliRunner().invoke(cli, [str(each) for each in arguments])
-    if isinstance(result.exception, PlmError):
-        raise result.exception
-    assert result.exception is None, result.exception
-    return result
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from plm_data.build import Build
 from plm_data.errors import RecipeError
 from plm_data.recipe_file import load_recipe
-from plm_data.recipe_hub import hub_items, unpinned
+from plm_data.recipe_hub import hub_items, refuse_unpinned, unpinned
 from tests.plm_data.test_recipe_after import AFTER, COMMIT
 
 HUB = f"""\
@@ -51,10 +51,13 @@ def test_what_has_no_commit_is_planned_but_not_built(tmp_path: Path, old: str, k
     assert not (tmp_path / "home").exists()
 
 
-def test_prompts_without_a_commit_do_not_keep_the_corpus_from_being_built(tmp_path: Path) -> None:
-    from plm_data.recipe_hub import refuse_unpinned
-
-    refuse_unpinned(load_recipe(write(tmp_path, HUB + AFTER)))
+def test_prompts_without_a_commit_are_told_and_do_not_keep_the_corpus_from_being_built(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, HUB + AFTER))
+    assert unpinned(recipe) == ["preferences.prompts.sums"]
+    refuse_unpinned(recipe)
+    unknown = load_recipe(write(tmp_path, HUB.replace(f"a/web, revision: {COMMIT}", "a/web, revision: null") + AFTER))
+    with pytest.raises(RecipeError, match=r"recipe hub: sources\.web: revision is null"):
+        refuse_unpinned(unknown)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -123,5 +125,9 @@ def test_bytes_that_fit_nothing_are_replaced() -> None:
     st.binary(max_size=200),
     st.one_of(st.none(), st.text(max_size=12), st.sampled_from(["utf-16", "big5", "hz-gb-2312"])),
 )
-def test_any_bytes_become_a_text_that_can_be_encoded(data: bytes, header: str | None) -> None:
-    decode(data, header)[0].encode("utf-8")
+def test_any_bytes_become_a_text_that_can_be_encoded_in_the_encoding_that_is_told(
+    data: bytes, header: str | None
+) -> None:
+    text, encoding = decode(data, header)
+    assert text.encode("utf-8").decode("utf-8") == text
+    assert codecs.lookup(encoding)
