@@ -25,9 +25,8 @@ from plm_data.shards import read_manifest
 from plm_data.store import code_version, file_sha256, library_versions, write_text
 
 FORMAT: Final = 1
-# Sections that are known before any work; the others are what a build gave.
+# Sections that are known before any work; `tokenizer` and `phases` are what a build gave.
 _INPUTS = ("recipe", "platform", "packages", "code", "models", "sources")
-_RESULTS = ("tokenizer", "phases")
 _MOST_SHOWN = 20
 
 Json = dict[str, Any]
