@@ -251,6 +251,9 @@ class TrainSpec(Strict):
     final_learning_rate: float = Field(gt=0, description="floor, held through the constant segment")
     warmup_tokens: CountOrZero
     decay_shape: Literal["cosine", "linear", "sqrt"] = "cosine"
+    schedule: Literal["wsdc", "wsd", "cosine"] = Field(
+        "wsdc", description="wsd: the decay lasts to the end; cosine: it begins at the warm-up's end; both to compare"
+    )
     weight_decay: float = Field(0.1, ge=0)
     betas: tuple[float, float] = (0.9, 0.95)
     gradient_clip: float = Field(1.0, gt=0)

@@ -8,9 +8,11 @@ from typing import Literal
 from trainer.errors import TrainerError
 
 DecayShape = Literal["cosine", "linear", "sqrt"]
+Schedule = Literal["wsdc", "wsd", "cosine"]
 Segment = Literal["stable", "decay", "constant", "held-out"]
 
 DECAY_SHAPES: tuple[DecayShape, ...] = ("cosine", "linear", "sqrt")
+SCHEDULES: tuple[Schedule, ...] = ("wsdc", "wsd", "cosine")
 SEGMENTS: tuple[Segment, ...] = ("stable", "decay", "constant")
 HELD_OUT: Segment = "held-out"  # of data that is measured and never trained on
 
@@ -95,6 +97,7 @@ class TrainConfig:
     final_learning_rate: float  # floor of WSDC: the rate of the constant tail
     warmup_tokens: int
     decay_shape: DecayShape = "cosine"
+    schedule: Schedule = "wsdc"
     weight_decay: float = 0.1
     betas: tuple[float, float] = (0.9, 0.95)
     gradient_clip: float = 1.0  # largest global norm of the gradient
@@ -125,6 +128,7 @@ class TrainConfig:
         good = _is_real(floor, 0.0) and floor <= self.learning_rate
         _check("train", "final_learning_rate", floor, "a number from zero to learning_rate", good)
         _check("train", "decay_shape", self.decay_shape, f"one of {DECAY_SHAPES}", self.decay_shape in DECAY_SHAPES)
+        _check("train", "schedule", self.schedule, f"one of {SCHEDULES}", self.schedule in SCHEDULES)
         good = len(self.betas) == 2 and all(_is_real(beta, 0.0) and beta < 1 for beta in self.betas)
         _check("train", "betas", self.betas, "two numbers from zero to below one", good)
 

@@ -25,7 +25,8 @@ from trainer.model import PLM
 from trainer.optimizer import build_optimizer
 from trainer.plot import plot_loss
 from trainer.pretrained import copy_tokenizer, load_tokenizer, save_pretrained
-from trainer.schedule import schedule_ends, wsdc
+from trainer.schedule import rate as scheduled_rate
+from trainer.schedule import schedule_ends
 from trainer.shards import Phase, read_phase, verify_shards
 
 RUN = "run.json"
@@ -104,12 +105,13 @@ def pretrain(
         for index, batch in _stream(data, train, position):
             started = time.perf_counter()
             # the rate at the middle of the step's tokens: a step on either side of a segment's end keeps to its own
-            rate = wsdc(
+            rate = scheduled_rate(
+                train.schedule,
                 position.tokens + batch.tokens / 2,
-                **asdict(schedule),
-                peak=train.learning_rate,
-                floor=train.final_learning_rate,
-                shape=train.decay_shape,
+                schedule,
+                train.learning_rate,
+                train.final_learning_rate,
+                train.decay_shape,
             )
             loss, norm = training_step(plm, optimizer, batch, rate, train.gradient_clip)
             if not (math.isfinite(loss) and math.isfinite(norm)):
