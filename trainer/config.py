@@ -8,7 +8,7 @@ from typing import Literal
 from trainer.errors import TrainerError
 
 DecayShape = Literal["cosine", "linear", "sqrt"]
-Segment = Literal["stable", "decay", "constant", "held-out"]
+Segment = Literal["stable", "decay", "constant", "held-out", "preferences"]
 
 DECAY_SHAPES: tuple[DecayShape, ...] = ("cosine", "linear", "sqrt")
 SEGMENTS: tuple[Segment, ...] = ("stable", "decay", "constant")
@@ -142,5 +142,5 @@ class PhaseData:
     folder: Path
 
     def __post_init__(self) -> None:
-        known = (*SEGMENTS, HELD_OUT)
+        known = (*SEGMENTS, HELD_OUT, "preferences")
         _check(f"phase {self.name}", "segment", self.segment, f"one of {known}", self.segment in known)

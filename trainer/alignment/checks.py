@@ -18,6 +18,8 @@ _NUMBER = re.compile(
     r"(?P<decimals>\.[0-9]++)?+(?!\.?[0-9]|[eE][-+]?[0-9])"
     r"(?:\s?/\s?(?P<divisor>[0-9]++)(?!\.[0-9]))?"
 )
+CHECKS = ("number", "python")
+
 _MARKER = re.compile(r"####|\banswer\s*(?:is\s*)?:", re.IGNORECASE)
 _LONGEST = 100  # digits; a completion is free to hold a million, which are no answer
 
