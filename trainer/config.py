@@ -9,7 +9,7 @@ from trainer.errors import TrainerError
 
 DecayShape = Literal["cosine", "linear", "sqrt"]
 Schedule = Literal["wsdc", "wsd", "cosine"]
-Segment = Literal["stable", "decay", "constant", "held-out"]
+Segment = Literal["stable", "decay", "constant", "held-out", "sft", "preferences"]
 
 DECAY_SHAPES: tuple[DecayShape, ...] = ("cosine", "linear", "sqrt")
 SCHEDULES: tuple[Schedule, ...] = ("wsdc", "wsd", "cosine")
@@ -146,5 +146,5 @@ class PhaseData:
     folder: Path
 
     def __post_init__(self) -> None:
-        known = (*SEGMENTS, HELD_OUT)
+        known = (*SEGMENTS, HELD_OUT, "preferences")
         _check(f"phase {self.name}", "segment", self.segment, f"one of {known}", self.segment in known)
