@@ -1,21 +1,5 @@
-"""The loss on data that the model is not trained on."""
+"""The held-out loss under the name that the training loop knows it by."""
 
-import torch
+from trainer.evaluation.held_out import held_out_loss
 
-from trainer.data import batches
-from trainer.model import IGNORE_INDEX, PLM
-from trainer.shards import Phase
-
-
-@torch.no_grad()
-def held_out_loss(model: PLM, phase: Phase, sequence_length: int, batch_size: int) -> float:
-    """Return the mean cross-entropy, in nats a token, over a phase's tokens but each document's first."""
-    device = model.model.embed_tokens.weight.device
-    total, count = 0.0, 0
-    for batch in batches(phase, sequence_length, batch_size):
-        labels = int((batch.labels != IGNORE_INDEX).sum())
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
-            loss = model.loss(batch.input_ids.to(device), batch.labels.to(device), batch.document_ids.to(device))
-        total += loss.item() * labels
-        count += labels
-    return total / max(count, 1)
+__all__ = ["held_out_loss"]
