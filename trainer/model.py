@@ -157,6 +157,18 @@ class PLM(nn.Module):
             document_ids: as in `forward`.
             count: what the sum is divided by; None: the labels here. A part of a batch is divided by the whole's.
         """
+        total = self._cross_entropy(input_ids, labels, document_ids, "sum").float()
+        return total / ((labels != IGNORE_INDEX).sum().clamp(min=1) if count is None else count)
+
+    def token_losses(self, input_ids: Tensor, labels: Tensor, document_ids: Tensor | None = None) -> Tensor:
+        """Return each label's cross-entropy (batch, length) in nats, fp32, zero where it is `IGNORE_INDEX`.
+
+        The arguments are those of `loss`; so is the memory, and the gradient is computed once more backward.
+        """
+        losses = self._cross_entropy(input_ids, labels, document_ids, "none")
+        return losses.float().view(labels.shape)
+
+    def _cross_entropy(self, input_ids: Tensor, labels: Tensor, document_ids: Tensor | None, reduction: str) -> Tensor:
         hidden = self.model(input_ids, document_ids).flatten(0, 1)
         weight = self.model.embed_tokens.weight
         device = input_ids.device.type
@@ -164,7 +176,6 @@ class PLM(nn.Module):
             dtype = torch.get_autocast_dtype(device)
             hidden, weight = hidden.to(dtype), weight.to(dtype)
         options = torch.nn.LinearCrossEntropyOptions(batch_chunk_size=min(LOSS_CHUNK, hidden.shape[0]))
-        total = F.linear_cross_entropy(
-            hidden, weight, labels.flatten(), reduction="sum", ignore_index=IGNORE_INDEX, options=options
+        return F.linear_cross_entropy(
+            hidden, weight, labels.flatten(), reduction=reduction, ignore_index=IGNORE_INDEX, options=options
         )
-        return total.float() / ((labels != IGNORE_INDEX).sum().clamp(min=1) if count is None else count)

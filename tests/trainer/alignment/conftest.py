@@ -77,7 +77,12 @@ def write_prompts(chat: ChatML) -> Callable[..., PhaseData]:
 def digits(count: int) -> list[dict[str, str | None]]:
     """Toy prompts: a letter and a digit are asked, and the digit is the answer."""
     return [
-        {"question": f"{chr(97 + n // 10 % 26)}{n % 10}", "reference": str(n % 10), "answer": str(n % 10), "check": "number"}
+        {
+            "question": f"{chr(97 + n // 10 % 26)}{n % 10}",
+            "reference": str(n % 10),
+            "answer": str(n % 10),
+            "check": "number",
+        }
         for n in range(count)
     ]
 
