@@ -33,7 +33,7 @@ def main() -> int:
     )
     parser.add_argument("name", choices=NAMES)
     sizes = ", ".join(f"{name} {size}" for name, size in NAMES.items())
-    parser.add_argument("--size", type=_size, help=f"bytes of the corpus, of its text or tokens (where not given: {sizes})")
+    parser.add_argument("--size", type=_size, help=f"bytes of the corpus' text or tokens (where not given: {sizes})")
     arguments = parser.parse_args()
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
     if load > 0.5 * cores:
