@@ -1,4 +1,4 @@
-"""The loader's benchmark: a seeded corpus, of which ours and the plain reader give the same tokens."""
+"""The loader's benchmark: a seeded corpus, of which ours and the peers give the same tokens."""
 
 from pathlib import Path
 
@@ -8,12 +8,13 @@ import pytest
 from benchmarks import loader
 
 
-def test_ours_and_the_plain_reader_give_the_same_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ours_and_the_peers_give_the_same_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loader, "HOME", tmp_path / "one")
     folder = loader._corpus(200_000)
     assert loader._corpus(200_000) == folder
     ours, peer = loader.prepare_ours(str(folder))(), loader.prepare_peer(str(folder))()
     assert np.array_equal(ours, peer)
+    assert np.array_equal(ours, loader.prepare_trl(str(folder))())
     phase = loader._phase(str(folder))
     assert int(ours.sum()) == phase.tokens > 50_000
     monkeypatch.setattr(loader, "HOME", tmp_path / "two")
