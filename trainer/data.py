@@ -75,7 +75,8 @@ def batches(
     Documents are packed by best fit (`pack_full`), a window at a time. Every token is an input exactly once, and every
     token but a document's first is a label exactly once: a document that is cut goes on in another sequence, and its
     first token there is the label of the last one before the cut. Only the last window is padded, by less than a
-    sequence. Conversations are packed the same way but never cut (`pack_whole`), with padding in any sequence.
+    sequence. Conversations are packed the same way but never cut (`pack_whole`), with padding in any sequence, and
+    the labels are their targets alone.
 
     The order of the sequences is drawn within each window, from the seed, the epoch and the window's number; neither
     the batch size nor the ranks matter to it. A batch's sequence i goes to rank i mod `world`. The last batch may hold
