@@ -83,7 +83,7 @@ def batches(
     fewer sequences: there, sequences of nothing but padding even the ranks out.
 
     Args:
-        phase: shards to read; at most two windows and a row group are in memory.
+        phase: shards to read; at most two windows, eight bytes a token, and a row group are in memory.
         sequence_length: tokens a sequence.
         batch_size: sequences a batch, of all ranks together.
         consumed: sequences of this phase to skip, the `Batch.sequences` of the last batch that was used.
