@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipelines import cli_inspect, cli_lock, cli_mix, cli_plan, cli_recipe, cli_report
+from pipelines import cli_inspect, cli_lock, cli_mix, cli_plan, cli_recipe, cli_report, cli_train
 from pipelines.cli_inspect import home_option
 from pipelines.cli_report import print_facts
 
@@ -212,6 +212,8 @@ cli.add_command(cli_plan.plan)
 cli.add_command(cli_recipe.new)
 cli.add_command(cli_recipe.check)
 cli.add_command(cli_recipe.schema)
+cli.add_command(cli_train.compare_schedules)
+cli.add_command(cli_train.training_report)
 
 
 def main() -> None:

@@ -71,11 +71,7 @@ def run_schedules(
     Raises:
         TrainerError: too few schedules or seeds, one given twice, or a run that measured no held-out loss.
     """
-    _check("schedules", schedules)
-    _check("seeds", seeds)
-    for schedule in schedules:
-        if schedule not in SCHEDULES:
-            raise TrainerError(f"schedules: found {schedule!r}, expected some of {', '.join(SCHEDULES)}; correct it")
+    check_compared(schedules, seeds)
     runs = []
     planned = list(itertools.product(seeds, schedules))
     for number, (seed, schedule) in enumerate(planned, start=1):
@@ -86,6 +82,15 @@ def run_schedules(
         say(f"run {number} of {len(planned)}: {schedule}, seed {seed}: held-out loss {run.loss:.4f}")
         runs.append(run)
     return runs
+
+
+def check_compared(schedules: Sequence[Schedule], seeds: Sequence[int]) -> None:
+    """Raise `TrainerError` unless there are two or more schedules and seeds, each known and given once."""
+    _check("schedules", schedules)
+    _check("seeds", seeds)
+    for schedule in schedules:
+        if schedule not in SCHEDULES:
+            raise TrainerError(f"schedules: found {schedule!r}, expected some of {', '.join(SCHEDULES)}; correct it")
 
 
 def finished_run(train: TrainConfig, folder: Path, summary: dict[str, Any]) -> Run:
