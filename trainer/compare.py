@@ -150,13 +150,8 @@ def comparison(runs: Sequence[Run]) -> dict[str, Any]:
     """Return the whole comparison as it is written to compare-schedules.json: by schedule, by pair, and in words."""
     pairs = differences(runs)
     winner, seeds = lowest(pairs), seeds_of(runs)
-    verdict = (
-        f"{winner} ends lower than every other by more than the noise between seeds."
-        if winner
-        else f"No winner: over {len(seeds)} seeds no schedule is lower than every other by more than the noise."
-    )
     return {
-        "verdict": verdict,
+        "verdict": _in_words(winner, pairs, len(seeds)),
         "lowest": winner,
         "judged_by": f"paired differences of the held-out loss over {len(seeds)} seeds; Student's t intervals, "
         f"{CONFIDENCE:.0%} for all {len(pairs)} pairs together (Bonferroni)",
@@ -166,6 +161,18 @@ def comparison(runs: Sequence[Run]) -> dict[str, Any]:
         "pairs": [asdict(pair) for pair in pairs],
         "runs": [{**asdict(run), "folder": str(run.folder)} for run in runs],
     }
+
+
+def _in_words(winner: Schedule | None, pairs: Sequence[Difference], seeds: int) -> str:
+    if winner:
+        return f"{winner} ends lower than every other by more than the noise between seeds."
+    said = f"No winner: over {seeds} seeds no schedule is lower than every other by more than the noise."
+    seen = [
+        f"{pair.a if pair.high < 0 else pair.b} is lower than {pair.b if pair.high < 0 else pair.a}"
+        for pair in pairs
+        if pair.verdict != NO_DIFFERENCE
+    ]
+    return said + (f" Seen: {', '.join(seen)}." if seen else " No difference was seen between any two.")
 
 
 def schedules_of(runs: Sequence[Run]) -> tuple[Schedule, ...]:

@@ -59,14 +59,15 @@ def _curves(runs: Sequence[Run]) -> tuple[list[Facts], list[Facts]]:
         losses = np.array([step.loss for step in files.steps], np.float64)
         smooth = smoothed(losses, [step.phase for step in files.steps], len(losses) // 50 * 2 + 1)
         kept = [int(at) for at in spaced(len(files.steps), _POINTS)]
-        plan = planned_rates(files.run, phases, middles(files.steps)) or []
+        middle = middles(files.steps)
+        plan = planned_rates(files.run, phases, middle) or []
         steps = files.steps
         curves.append(
             {
                 "schedule": run.schedule,
                 "seed": run.seed,
                 "loss": [[steps[at].tokens, steps[at].step, round(float(smooth[at]), 5)] for at in kept],
-                "rate": [[steps[at].tokens, steps[at].step, plan[at]] for at in kept] if plan else [],
+                "rate": [[middle[at], steps[at].step, plan[at]] for at in kept] if plan else [],
                 "held_out": [[row.tokens, row.step, round(row.loss, 5)] for row in files.held_out],
             }
         )

@@ -88,7 +88,7 @@ const TIMELINE = (() => {
     };
     const option = base(theme, tip, {
       legend: legend === false ? undefined : { left: 0, top: 0, itemWidth: 22, itemHeight: 8, textStyle: { color: theme.ink }, inactiveColor: theme.soft, selectedMode: false },
-      grid: { left: 58, right: 12, top: legend === false ? 10 : narrow && list.length > 3 ? 64 : 34, bottom: 44 },
+      grid: { left: 58, right: 12, top: legend === false ? 10 : narrow && new Set(list.map((line) => line.name)).size > 3 ? 64 : 34, bottom: 44 },
       xAxis: {
         type: "value", min: along(from), max: along(to), name: state.along === "steps" ? "steps" : "tokens", nameLocation: "middle", nameGap: 26, nameTextStyle: { color: theme.soft },
         splitNumber: narrow ? 4 : 8, axisLabel: labels(theme, { formatter: scaled ? (x) => short(10 ** x) : short, hideOverlap: true, showMinLabel: scaled, showMaxLabel: scaled, customValues: xs }), axisTick: { customValues: xs }, axisLine: { lineStyle: { color: theme.line } }, splitLine: { show: false },
