@@ -132,6 +132,7 @@ def _print_training(made: Build, summary: dict[str, Any]) -> None:
     click.echo(f"  last loss is {summary['phases'][-1]['ratio']:.3f} of ln(vocabulary)")
     click.echo(f"model folder: {relative(made.folder / 'model' / 'final')}")
     click.echo(f"loss curve:   {relative(made.folder / 'model' / 'loss.png')}")
+    click.echo(f"training report: {relative(made.folder / 'model' / 'report.html')}")
 
 
 @cli.command(epilog="Example: plm sample recipes/nano.yaml --prompt 'def ' --max-tokens 60")

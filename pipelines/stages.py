@@ -123,15 +123,19 @@ class Training:
     def run(
         self, settings: TrainConfig, out: Path, progress: bool = True, say: Callable[[str], None] = lambda _: None
     ) -> dict[str, Any]:
-        """Train in a folder and return the run's summary; a finished run is only looked up."""
+        """Train in a folder, write the run's report and return its summary; a finished run is only looked up."""
         from trainer.pretrain import pretrain  # late: torch takes seconds, which a plan need not wait for
+        from trainer.report.page import REPORT, write_training_report
 
         segments = self.build.recipe.phases
         phases = [PhaseData(name, segments[name].segment, output.path) for name, output in self.phases.items()]
         held_out = PhaseData(HELD_OUT, HELD_OUT, self.held_out.path) if self.held_out else None
         out.mkdir(parents=True, exist_ok=True)
         with locked(out / ".lock"):
-            return pretrain(self.model, settings, phases, self.build.tokenizer.path, out, progress, held_out, say)
+            summary = pretrain(self.model, settings, phases, self.build.tokenizer.path, out, progress, held_out, say)
+            if not (summary["reused"] and (out / REPORT).exists()):
+                write_training_report(out)
+        return summary
 
 
 def training(build: Build) -> Training:

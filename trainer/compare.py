@@ -151,7 +151,7 @@ def comparison(runs: Sequence[Run]) -> dict[str, Any]:
     pairs = differences(runs)
     winner, seeds = lowest(pairs), seeds_of(runs)
     return {
-        "verdict": _in_words(winner, pairs, len(seeds)),
+        "verdict": _in_words(winner, pairs, len(seeds), runs[0].tokens),
         "lowest": winner,
         "judged_by": f"paired differences of the held-out loss over {len(seeds)} seeds; Student's t intervals, "
         f"{CONFIDENCE:.0%} for all {len(pairs)} pairs together (Bonferroni)",
@@ -163,10 +163,12 @@ def comparison(runs: Sequence[Run]) -> dict[str, Any]:
     }
 
 
-def _in_words(winner: Schedule | None, pairs: Sequence[Difference], seeds: int) -> str:
+def _in_words(winner: Schedule | None, pairs: Sequence[Difference], seeds: int, tokens: int) -> str:
     if winner:
-        return f"{winner} ends lower than every other by more than the noise between seeds."
-    said = f"No winner: over {seeds} seeds no schedule is lower than every other by more than the noise."
+        return f"After {tokens:,} tokens {winner} is lower than every other by more than the noise between seeds."
+    said = (
+        f"No winner after {tokens:,} tokens: over {seeds} seeds none is lower than every other by more than the noise."
+    )
     seen = [
         f"{pair.a if pair.high < 0 else pair.b} is lower than {pair.b if pair.high < 0 else pair.a}"
         for pair in pairs

@@ -159,7 +159,7 @@ def test_a_missing_run_is_named() -> None:
 
 def test_the_comparison_in_words_and_figures() -> None:
     found = comparison(runs({"wsdc": 0.0, "wsd": 0.0}, noise=0.01))
-    assert found["verdict"].startswith("No winner: over 4 seeds") and found["lowest"] is None
+    assert found["verdict"].startswith("No winner after 1,000 tokens: over 4 seeds") and found["lowest"] is None
     assert found["verdict"].endswith("No difference was seen between any two.")
     assert "95% for all 1 pairs" in found["judged_by"]
     first = found["schedules"][0]
@@ -167,4 +167,4 @@ def test_the_comparison_in_words_and_figures() -> None:
     assert first["spread"] == pytest.approx(np.std(first["losses"], ddof=1))
     assert found["seeds"] == [0, 1, 2, 3] and len(found["runs"]) == 8
     clear = comparison(runs({"wsdc": 0.0, "wsd": 0.5}, noise=0.001))
-    assert clear["lowest"] == "wsdc" and clear["verdict"].startswith("wsdc ends lower")
+    assert clear["lowest"] == "wsdc" and clear["verdict"].startswith("After 1,000 tokens wsdc is lower")
