@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipelines import cli_inspect, cli_lock, cli_mix, cli_plan, cli_recipe, cli_report
+from pipelines import cli_inspect, cli_lock, cli_mix, cli_plan, cli_recipe, cli_report, cli_train
 from pipelines.cli_inspect import home_option
 from pipelines.cli_report import print_facts
 
@@ -132,6 +132,7 @@ def _print_training(made: Build, summary: dict[str, Any]) -> None:
     click.echo(f"  last loss is {summary['phases'][-1]['ratio']:.3f} of ln(vocabulary)")
     click.echo(f"model folder: {relative(made.folder / 'model' / 'final')}")
     click.echo(f"loss curve:   {relative(made.folder / 'model' / 'loss.png')}")
+    click.echo(f"training report: {relative(made.folder / 'model' / 'report.html')}")
 
 
 @cli.command(epilog="Example: plm sample recipes/nano.yaml --prompt 'def ' --max-tokens 60")
@@ -212,6 +213,8 @@ cli.add_command(cli_plan.plan)
 cli.add_command(cli_recipe.new)
 cli.add_command(cli_recipe.check)
 cli.add_command(cli_recipe.schema)
+cli.add_command(cli_train.compare_schedules)
+cli.add_command(cli_train.training_report)
 
 
 def main() -> None:
