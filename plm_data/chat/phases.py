@@ -120,7 +120,7 @@ class ConversationPhase(Curation):
         self._corpus.check_guardrails(decided, guardrails)
 
     @property
-    def tokenizer(self) -> Output:  # type: ignore[override]
+    def tokenizer(self) -> Output:
         return self._corpus.tokenizer
 
     @cached_property
