@@ -47,7 +47,12 @@ def _open(recipe: str, home: Path | None, workers: int | None, training: bool = 
 
 @cli.command(epilog="Example: plm build recipes/nano.yaml --phase phase2")
 @_recipe
-@click.option("--phase", "phases", multiple=True, help="Phase to build: of the pre-training, of sft, preferences or tasks; repeatable.  [default: all]")
+@click.option(
+    "--phase",
+    "phases",
+    multiple=True,
+    help="Phase to build: of the pre-training, of sft, preferences or tasks; repeatable.  [default: all]",
+)
 @click.option("--locked", is_flag=True, help="Refuse whatever differs from the recipe's lock, before and after.")
 @home_option
 @_workers

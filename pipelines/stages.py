@@ -68,9 +68,10 @@ def build_phases(build: Build, phases: Sequence[str] = ()) -> tuple[Path, dict[s
 
 
 def _build_shards(build: Build, phases: Sequence[str]) -> None:
-    for phase in phases:
+    wanted = phases or build.all_phases
+    for phase in wanted:
         build.check(phase)
-    for phase in phases or build.all_phases:
+    for phase in wanted:
         build.shards(phase)
 
 
