@@ -17,7 +17,9 @@ def chain(make_prompt: Callable[..., Prompt], make_answer: Callable[..., Answer]
     """A function that returns a chain of texts; a text that ends with … was cut off."""
 
     def make(*texts: str, **fields: Any) -> Chain:
-        return Chain(make_prompt(**fields), tuple(make_answer(text.rstrip("…"), not text.endswith("…")) for text in texts))
+        return Chain(
+            make_prompt(**fields), tuple(make_answer(text.rstrip("…"), not text.endswith("…")) for text in texts)
+        )
 
     return make
 
