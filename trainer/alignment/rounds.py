@@ -155,7 +155,7 @@ def _train(
     config, folder = run.config, run.out / stage.name
     pairs, rows = read_pairs(folder), first_rows(policy, folder)
     reference, first = _at_the_start(folder, policy, pairs, rows, stage, config, position)
-    total = stage_items(config, len(pairs))
+    total = stage_items(config, len(pairs), stage.name == ACTIVATION)
     task = line.add_task("", total=total, completed=position.sequences, status=f"{stage.name}: training")
     started = time.perf_counter()
     for step in train_steps(

@@ -174,7 +174,7 @@ def test_the_order_resumes_and_every_pair_comes_once_an_epoch(
     pairs: int, size: int, epochs: int, steps: int | None, data: Any
 ) -> None:
     config = replace(CONFIG, epochs=epochs, steps=steps, batch_size=size)
-    total = stage_items(config, pairs)
+    total = stage_items(config, pairs, activation=False)
     assert total == (steps * size if steps else epochs * pairs)
     batches = [batch.tolist() for batch in batch_numbers(pairs, total, size, 0, 1, 2)]
     flat = [number for batch in batches for number in batch]
@@ -187,5 +187,7 @@ def test_the_order_resumes_and_every_pair_comes_once_an_epoch(
 
 
 def test_no_pairs_no_steps() -> None:
-    assert stage_items(replace(CONFIG, steps=5), 0) == 0
+    assert stage_items(replace(CONFIG, steps=5), 0, activation=False) == 0
+    assert stage_items(replace(CONFIG, epochs=0.5, activation_epochs=2), 5, activation=False) == 3
+    assert stage_items(replace(CONFIG, epochs=0.5, activation_epochs=2), 5, activation=True) == 10
     assert list(batch_numbers(0, 0, 4, 0, 0, 0)) == []
