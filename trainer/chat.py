@@ -72,7 +72,11 @@ class ChatML:
 
     def reply(self, prompt: Sequence[int], answer: Sequence[int], text: str) -> list[int]:
         """Return a prompt with the assistant's answer to it, the user's next message, and the assistant's start."""
-        return [*prompt, *answer, *self._close, *self.prompt([Turn("user", text)])]
+        return [*self.closed(prompt, answer), *self.prompt([Turn("user", text)])]
+
+    def closed(self, prompt: Sequence[int], answer: Sequence[int]) -> list[int]:
+        """Return a prompt with the assistant's answer to it, its turn ended."""
+        return [*prompt, *answer, *self._close]
 
     def _head(self, role: Role) -> list[int]:
         return [self.start, *self.encode(f"{role}\n")]

@@ -118,7 +118,7 @@ def align(
             f"preferences.select: found {config.select!r} and {'a' if judges.reward else 'no'} reward model, expected "
             "a reward model with select reward, and none without"
         )
-    phase = read_phase(prompts)
+    phase = read_phase(prompts, "prompts")
     tokenizer = load_tokenizer(start)
     run = Run.claim(out, config, start, phase.manifest, judges.reward.name if judges.reward else None)
     if (out / SUMMARY).exists():

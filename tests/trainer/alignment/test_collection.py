@@ -37,7 +37,7 @@ def answering(chat: ChatML, answers: Sequence[str]) -> Callable[..., list[Comple
 def phase(tmp_path: Path, write_prompts: Write) -> Phase:
     rows = [{"question": f"q{n}", "answer": str(n), "check": "number", "reference": f"it is {n}"} for n in range(8)]
     rows[6] |= {"answer": None, "check": None}
-    return read_phase(write_prompts(tmp_path / "preferences", rows))
+    return read_phase(write_prompts(tmp_path / "preferences", rows), "prompts")
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_the_activation_pairs_the_references_with_poorer_answers(
         {"question": "d"},
         {"question": "e", "chosen": "better", "rejected": "worse", "reference": "unused"},
     ]
-    phase = read_phase(write_prompts(tmp_path / "preferences", rows))
+    phase = read_phase(write_prompts(tmp_path / "preferences", rows), "prompts")
     config = replace(CONFIG, collect_size=10)
     found = collect(
         tmp_path / "activation", policy, phase, ["0", "2", "bad", "x"], config, "activation", numbers=range(5)
@@ -132,7 +132,7 @@ def test_the_activation_pairs_the_references_with_poorer_answers(
 
 def test_code_needs_an_executor(tmp_path: Path, policy: Policy, write_prompts: Write) -> None:
     rows = [{"question": "f", "answer": "assert f() == 1", "check": "python"}]
-    phase = read_phase(write_prompts(tmp_path / "preferences", rows, shards=1))
+    phase = read_phase(write_prompts(tmp_path / "preferences", rows, shards=1), "prompts")
     (row,) = collect(tmp_path / "without", policy, phase, ["1", "2"], numbers=[0])
     assert row["reason"] == "unjudged"
     judges = Judges(executor=lambda test, completion: completion == "2")
@@ -179,7 +179,7 @@ def test_a_pair_that_does_not_fit_is_refused(
 ) -> None:
     """64 positions hold the prompt's 20, an answer, the 22 of the request to refine it, and that answer again."""
     rows = [{"question": "q", "answer": "1", "check": "number"}]
-    phase = read_phase(write_prompts(tmp_path / "preferences", rows, shards=1))
+    phase = read_phase(write_prompts(tmp_path / "preferences", rows, shards=1), "prompts")
     small = replace(policy, sampling=Sampling(2))
     (row,) = collect(tmp_path / "aries", small, phase, ["0" * length, "1"], numbers=[0])
     assert row["reason"] == reason

@@ -40,7 +40,9 @@ SHORT = replace(CONFIG, rounds=1, prompts_per_round=30, activation_prompts=30, s
 def share_right(model: Path, tasks: PhaseData, chat: ChatML, refinements: int = 0) -> list[float]:
     """The share of right answers, drawn at temperature 1, by step of the chain."""
     policy = Policy(load_pretrained(model), chat, Sampling(2, 1.0), AGAIN)
-    chains = collect(policy, read_prompts(read_phase(tasks)), 1 + refinements, refine=True, seed=9, stage="tasks")
+    chains = collect(
+        policy, read_prompts(read_phase(tasks, "prompts")), 1 + refinements, refine=True, seed=9, stage="tasks"
+    )
     right = [[a.text.strip() == chain.prompt.answer for a in chain.answers] for chain in chains]
     return [sum(column) / len(right) for column in zip(*right, strict=True)]
 
@@ -177,7 +179,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, toy_model: Path, toy_p
 
 
 def test_the_stages_share_the_prompts_out(toy_prompts: PhaseData) -> None:
-    phase = read_phase(toy_prompts)
+    phase = read_phase(toy_prompts, "prompts")
     activation, first, second = plan_stages(phase, CONFIG)
     assert sorted([*activation.prompts, *first.prompts]) == list(range(120))
     assert second.prompts.tolist() == activation.prompts.tolist()  # all are used, so they come again
