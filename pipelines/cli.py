@@ -47,7 +47,7 @@ def _open(recipe: str, home: Path | None, workers: int | None, training: bool = 
 
 @cli.command(epilog="Example: plm build recipes/nano.yaml --phase phase2")
 @_recipe
-@click.option("--phase", "phases", multiple=True, help="Phase to build; repeat it for several.  [default: all]")
+@click.option("--phase", "phases", multiple=True, help="Phase to build: of the pre-training, of sft, preferences or tasks; repeatable.  [default: all]")
 @click.option("--locked", is_flag=True, help="Refuse whatever differs from the recipe's lock, before and after.")
 @home_option
 @_workers
@@ -61,7 +61,7 @@ def build(recipe: str, phases: tuple[str, ...], locked: bool, home: Path | None,
     made = _open(recipe, home, workers)
     path, facts = build_locked(made, recipe, phases) if locked else build_phases(made, phases)
     print_facts(facts)
-    for phase in phases or made.recipe.phases:
+    for phase in phases or made.all_phases:
         click.echo(f"shards: {relative(made.folder / phase)}")
     click.echo(f"report: {relative(path)}")
 

@@ -37,8 +37,6 @@ def open_build(
     build.check()
     if training:
         check_training(build.recipe)
-    if build.recipe.not_run:
-        say(f"declared and planned, but not run yet: {', '.join(build.recipe.not_run)}")
     return build
 
 
@@ -64,7 +62,7 @@ def build_phases(build: Build, phases: Sequence[str] = ()) -> tuple[Path, dict[s
 def _build_shards(build: Build, phases: Sequence[str]) -> None:
     for phase in phases:
         build.check(phase)
-    for phase in phases or build.recipe.phases:
+    for phase in phases or build.all_phases:
         build.shards(phase)
 
 
@@ -75,7 +73,7 @@ def build_locked(build: Build, recipe: str | Path, phases: Sequence[str] = ()) -
     path = lock_file(find_recipe(recipe))
     locked = check_inputs(build, path)
     _build_shards(build, phases)
-    same = check_results(build, path, locked, list(phases or build.recipe.phases))
+    same = check_results(build, path, locked, list(phases or build.all_phases))
     build.say(f"{same} shards are as locked" if same else f"{path.name} holds no shards to compare with")
     return write_views(build)
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from trainer.config import PhaseData
 from trainer.errors import TrainerError
@@ -10,6 +10,8 @@ from trainer.files import read_json, sha256
 
 MANIFEST = "manifest.json"
 FORMAT = 1  # version of the shard format that this trainer reads
+
+Kind = Literal["documents", "conversations", "prompts"]  # what a row is
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,12 @@ class Phase:
     """A data phase as its manifest describes it."""
 
     data: PhaseData
+    kind: Kind
     tokens: int
     stages: tuple[Stage, ...]  # in turn; their tokens sum to the phase's
     vocab_size: int
     tokenizer_sha256: str
+    sources: tuple[str, ...]  # names, sorted
     shards: tuple[Shard, ...]
     manifest: bytes
 
@@ -48,18 +52,20 @@ class Phase:
         return self.data.folder / MANIFEST
 
 
-def read_phase(data: PhaseData) -> Phase:
+def read_phase(data: PhaseData, kind: Kind = "documents") -> Phase:
     """Read a phase's manifest; the shards themselves are not touched.
 
     Raises:
-        TrainerError: the manifest is missing or incomplete, describes another phase or segment, or its totals disagree.
+        TrainerError: the manifest is missing or incomplete, describes another phase, segment or kind of rows, or its
+            totals disagree.
     """
     path = data.folder / MANIFEST
     manifest = read_json(path, "the manifest of a phase")
-    for key, expected in (("format", FORMAT), ("phase", data.name), ("segment", data.segment)):
-        if manifest.get(key) != expected:
+    described = {"kind": "documents", **manifest}  # which a manifest of documents does not say
+    for key, expected in (("format", FORMAT), ("phase", data.name), ("segment", data.segment), ("kind", kind)):
+        if described.get(key) != expected:
             raise TrainerError(
-                f"{path}: {key}: found {manifest.get(key)!r}, expected {expected!r}; "
+                f"{path}: {key}: found {described.get(key)!r}, expected {expected!r}; "
                 "build the phase again or correct the run's phases"
             )
     try:
@@ -67,9 +73,10 @@ def read_phase(data: PhaseData) -> Phase:
         rows, tokens = int(manifest["rows"]), int(manifest["tokens"])
         listed = tuple(Stage(int(each["sequence_length"]), int(each["tokens"])) for each in manifest.get("stages", ()))
         vocab_size, digest = int(manifest["tokenizer"]["vocab_size"]), str(manifest["tokenizer"]["sha256"])
+        sources = tuple(sorted(map(str, manifest.get("sources", ()))))
     except (KeyError, TypeError, ValueError) as error:
         raise TrainerError(
-            f"{path}: cannot read {error}, expected rows, tokens, tokenizer and shards; build the phase again"
+            f"{path}: cannot read {error}, expected rows, tokens, tokenizer, sources and shards; build the phase again"
         ) from None
     for key, total, found, parts in (
         ("rows", rows, sum(shard.rows for shard in shards), "shards"),
@@ -80,7 +87,8 @@ def read_phase(data: PhaseData) -> Phase:
             raise TrainerError(
                 f"{path}: {key}: found {total}, expected its {parts}' sum {found}; build the phase again"
             )
-    return Phase(data, tokens, listed or (Stage(None, tokens),), vocab_size, digest, shards, path.read_bytes())
+    stages = listed or (Stage(None, tokens),)
+    return Phase(data, kind, tokens, stages, vocab_size, digest, sources, shards, path.read_bytes())
 
 
 def _shard(folder: Path, entry: dict[str, Any]) -> Shard:

@@ -53,8 +53,6 @@ def closing_lines(facts: dict[str, Any]) -> list[str]:
         lines.append(
             f"unpinned: {count}: no commit says which bytes are meant; write it into the recipe: {', '.join(unpinned)}"
         )
-    if facts["not_run"]:
-        lines.append(f"declared and planned, but not run yet: {', '.join(facts['not_run'])}")
     return lines
 
 

@@ -33,6 +33,7 @@ def test_a_good_phase(data: PhaseData, documents: list[list[int]]) -> None:
     assert phase.tokens == sum(map(len, documents))
     assert [shard.rows for shard in phase.shards] == [6, 6]
     assert phase.vocab_size == 259
+    assert (phase.kind, phase.sources) == ("documents", ("x",))
 
 
 def test_missing_manifest(data: PhaseData) -> None:
@@ -53,9 +54,11 @@ def test_torn_manifest(data: PhaseData) -> None:
         ({"format": 2}, "format: found 2, expected 1"),
         ({"phase": "phase9"}, "phase: found 'phase9', expected 'phase1'"),
         ({"segment": "decay"}, "segment: found 'decay', expected 'stable'"),
+        ({"kind": "prompts"}, "kind: found 'prompts', expected 'documents'"),
+        ({"sources": 3}, "expected rows, tokens, tokenizer, sources and shards"),
         ({"tokens": 3}, "tokens: found 3, expected its shards' sum"),
         ({"rows": 3}, "rows: found 3, expected its shards' sum 12"),
-        ({"shards": None}, "expected rows, tokens, tokenizer and shards"),
+        ({"shards": None}, "expected rows, tokens, tokenizer, sources and shards"),
         ({"tokenizer": {}}, "cannot read 'vocab_size'"),
     ],
 )
@@ -78,3 +81,12 @@ def test_missing_shard(data: PhaseData) -> None:
     (data.folder / "shard-00000.parquet").unlink()
     with pytest.raises(TrainerError, match=r"shard-00000.parquet: not found"):
         verify_shards(read_phase(data))
+
+
+def test_the_kind_that_the_caller_expects(data: PhaseData) -> None:
+    with pytest.raises(TrainerError, match="kind: found 'documents', expected 'conversations'"):
+        read_phase(data, "conversations")
+    rewrite(data, kind="conversations")
+    assert read_phase(data, "conversations").kind == "conversations"
+    rewrite(data, kind="documents")
+    assert read_phase(data).kind == "documents"
