@@ -106,15 +106,20 @@ def what_if(recipe: str, settings: tuple[str, ...], home: Path | None, workers: 
 def train(recipe: str, home: Path | None, workers: int | None) -> None:
     """Train the recipe's model through its phases, building those that are missing.
 
-    An interrupted run goes on from its newest checkpoint; a finished one is only looked up.
+    An interrupted run goes on from its newest checkpoint; a finished one is only looked up. On several GPUs or
+    machines, with the phases built: torchrun --nproc-per-node 8 -m pipelines.cli train RECIPE
     """
+    from pipelines.ranks import first
+
     made = _open(recipe, home, workers, training=True)
-    _print_training(made, _train(made))
+    summary = _train(made)
+    if first():
+        _print_training(made, summary)
 
 
 def _train(made: Build) -> dict[str, Any]:
     """Train with a progress line on a terminal, and a line a checkpoint elsewhere."""
-    from pipelines.stages import train as train_model
+    from pipelines.training import train as train_model
 
     live = sys.stderr.isatty()
     return train_model(made, progress=live, say=(lambda _: None) if live else made.say)
@@ -136,7 +141,7 @@ def _print_training(made: Build, summary: dict[str, Any]) -> None:
         )
     click.echo(f"  last loss is {summary['phases'][-1]['ratio']:.3f} of ln(vocabulary)")
     click.echo(f"model folder: {relative(made.folder / 'model' / 'final')}")
-    click.echo(f"loss curve:   {relative(made.folder / 'model' / 'loss.png')}")
+    click.echo(f"report:       {relative(made.folder / 'model' / 'report.html')}")
     click.echo(f"training report: {relative(made.folder / 'model' / 'report.html')}")
 
 
@@ -221,6 +226,7 @@ cli.add_command(cli_recipe.new)
 cli.add_command(cli_recipe.check)
 cli.add_command(cli_recipe.schema)
 cli.add_command(cli_train.compare_schedules)
+cli.add_command(cli_train.sft)
 cli.add_command(cli_train.training_report)
 
 
@@ -247,7 +253,7 @@ def main() -> None:
         if not isinstance(error, TrainerError) or os.environ.get("PLM_DEBUG"):
             raise
         click.echo(f"plm: {error}", err=True)
-        sys.exit(1)
+        sys.exit(getattr(error, "exit_code", 1))
 
 
 if __name__ == "__main__":

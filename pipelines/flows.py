@@ -19,7 +19,7 @@ from prefect.cache_policies import NO_CACHE
 
 from pipelines import errors
 from pipelines.stages import open_build, samples, write_views
-from pipelines.stages import train as train_model
+from pipelines.training import train as train_model
 from plm_data.build import Build
 from plm_data.errors import SourceError
 

@@ -93,7 +93,9 @@ def _phase(folder: Path, kind: str) -> Phase:
     manifest = read_json(folder / MANIFEST, f"the manifest of a folder of held-out {kind}")
     found = manifest.get("kind", "documents")
     if found != kind:
-        raise TrainerError(f"{folder / MANIFEST}: kind: found {found!r}, expected {kind!r}; give the folder of the {kind}")
+        raise TrainerError(
+            f"{folder / MANIFEST}: kind: found {found!r}, expected {kind!r}; give the folder of the {kind}"
+        )
     return read_phase(PhaseData(str(manifest.get("phase")), HELD_OUT, folder))
 
 
@@ -156,7 +158,9 @@ def _tasks(asked: Asked, parts: Parts, model: PLM, tokenizer: Tokenizer) -> dict
         turns.append({"turn": turn, "groups": groups, "answers": f"{FOLDER}/{path.name}"})
         share = groups[-1]["share"]
         shown = "not judged" if share is None else f"{100 * share:.1f}% of {groups[-1]['questions']}"
-        asked.say(f"exact match, {'direct' if turn == 0 else f'after {turn} refinements'}: {shown}{', reused' if reused else ''}")
+        asked.say(
+            f"exact match, {'direct' if turn == 0 else f'after {turn} refinements'}: {shown}{', reused' if reused else ''}"
+        )
     return {"command": made, "turns": turns, "examples": _examples(answers or [])}
 
 
