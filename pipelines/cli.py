@@ -141,7 +141,6 @@ def _print_training(made: Build, summary: dict[str, Any]) -> None:
         )
     click.echo(f"  last loss is {summary['phases'][-1]['ratio']:.3f} of ln(vocabulary)")
     click.echo(f"model folder: {relative(made.folder / 'model' / 'final')}")
-    click.echo(f"report:       {relative(made.folder / 'model' / 'report.html')}")
     click.echo(f"training report: {relative(made.folder / 'model' / 'report.html')}")
 
 

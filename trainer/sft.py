@@ -17,7 +17,7 @@ from trainer.files import read_json, sha256
 from trainer.loop import Work
 from trainer.pretrained import CONFIG, WEIGHTS, load_pretrained, load_tokenizer
 from trainer.run import SUMMARY, Run
-from trainer.shards import Phase, read_phase, verify_shards
+from trainer.shards import VERIFIED, Phase, read_phase, verify_shards
 
 # Ours: the paper publishes no schedule of its fine-tuning.
 HAND_OVER = 0.05  # share of the run in which the rate goes from where the run before ended to this run's own
@@ -89,7 +89,7 @@ def sft(
             return {**read_json(out / SUMMARY, "the summary of a finished run"), "reused": True}
         if ranks.first:
             for each in watched:
-                verify_shards(each)
+                verify_shards(each, out / VERIFIED)
         ranks.wait()
         return run.train(plm, work, model, ranks, progress, say)
 
