@@ -156,7 +156,7 @@ def sample(
     recipe: str, prompts: tuple[str, ...], max_tokens: int, temperature: float, top_p: float, seed: int,
     home: Path | None,
 ) -> None:  # fmt: skip
-    """Print text of the trained model."""
+    """Print text of the trained model, as it is decoded."""
     from pipelines.stages import samples
     from plm_data.curation import default_home
     from plm_data.recipe_file import load_recipe
@@ -164,9 +164,10 @@ def sample(
     loaded = load_recipe(recipe)
     asked = prompts or (loaded.train.sample_prompts if loaded.train else ()) or ("",)
     folder = (home or default_home()) / loaded.name
-    for text in samples(folder, asked, max_tokens, temperature, top_p, seed):
-        click.echo(text)
-        click.echo("─" * 40)
+    for pieces in samples(folder, asked, max_tokens, temperature, top_p, seed):
+        for piece in pieces:
+            click.echo(piece, nl=False)
+        click.echo("\n" + "─" * 40)
 
 
 @cli.command(epilog="Example: plm reproduce recipes/nano.yaml")
@@ -178,13 +179,12 @@ def reproduce(recipe: str, home: Path | None, workers: int | None) -> None:
 
     Run again, it goes on where it was, and says what it reused.
     """
-    from pipelines.stages import build_phases, relative, samples
+    from pipelines.stages import build_phases, relative, sample_texts
 
     made = _open(recipe, home, workers, training=True)
     path, facts = build_phases(made)
     summary = _train(made)
-    prompts = made.recipe.train.sample_prompts if made.recipe.train else ()
-    texts = samples(made.folder, prompts, 80, 0.7, 0.95, made.recipe.seed)
+    texts = sample_texts(made)
     click.echo()
     print_facts(facts, most_rules=8)
     click.echo()

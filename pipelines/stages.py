@@ -6,7 +6,8 @@ The library does the work; here its two rooms meet.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -129,14 +130,26 @@ def vocab_size(build: Build) -> int:
 
 def samples(
     build_folder: Path, prompts: Sequence[str], max_tokens: int, temperature: float, top_p: float, seed: int
-) -> list[str]:
-    """The prompts, each with its continuation by the trained model of a build's folder."""
+) -> Iterator[Iterator[str]]:
+    """The prompts, each with its continuation by a build's trained model, in pieces as they are decoded."""
     from trainer.generate import sample
 
     final = build_folder / "model" / "final"
     if not final.is_dir():
         raise PlmError(f"{final}: there is no trained model yet; run `plm train {build_folder.name}` first.")
-    return [prompt + sample(final, prompt, max_tokens, temperature, top_p, seed) for prompt in prompts]
+    texts = sample(final, prompts, max_tokens, temperature, top_p, seed)
+    for prompt, pieces in zip(prompts, texts, strict=True):
+        yield chain((prompt,), pieces)
+
+
+def sample_texts(build: Build) -> list[str]:
+    """What ``reproduce`` shows: the recipe's prompts, continued by its model."""
+    recipe = build.recipe
+    if recipe.model is None or recipe.train is None:
+        return []
+    most = min(80, recipe.model.max_position_embeddings)
+    texts = samples(build.folder, recipe.train.sample_prompts, most, 0.7, 0.95, recipe.seed)
+    return ["".join(pieces) for pieces in texts]
 
 
 def relative(path: Path) -> str:
