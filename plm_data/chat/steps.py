@@ -80,12 +80,13 @@ class Converse(Normalise):
     def _usable(self, batch: pl.DataFrame, rejected: RejectedRows) -> pl.DataFrame:
         """The conversations of a batch that fit, but for what follows from their texts."""
         found = normal_forms([Conversation.from_json(text) for text in batch["text"]])
+        known = batch.select("id", "name", "license").to_dicts()
         rows: list[tuple[int, Conversation, str]] = []
         for row, each in enumerate(found):
             wanted = each.as_prompt() if self.prompts else each.as_answered()
             text = rendered(wanted.turns, self.prompts) if wanted else ""
             if (reason := _unusable(wanted, text)) is not None:
-                rejected.add(batch["id"][row], batch["name"][row], "quarantined", *reason)
+                rejected.add(known[row]["id"], known[row]["name"], "quarantined", *reason)
             else:
                 assert wanted is not None
                 rows.append((row, wanted, text))
@@ -97,11 +98,11 @@ class Converse(Normalise):
             ids, targets = chat.join(roles, [next(encoded) for _ in roles], self.prompts)
             if self.most_tokens is not None and len(ids) > self.most_tokens:
                 detail = f"{len(ids):,} tokens, more than {self.most_tokens:,}"
-                rejected.add(batch["id"][row], batch["name"][row], "quarantined", "over-length", detail)
+                rejected.add(known[row]["id"], known[row]["name"], "quarantined", "over-length", detail)
                 continue
             asked = [text for role, text in each.turns if role == USER]
             kept.append(
-                {name: batch[name][row] for name in ("id", "name", "license")}
+                known[row]
                 | {name: getattr(each, name) for name in PROMPT_COLUMNS[1:]}
                 | {
                     "text": text, "turns": len(roles), "asked": [question_hash(each) for each in asked],
