@@ -56,7 +56,7 @@ def _facts(given: str, recipe: Recipe, known: str) -> list[str]:
     if (config := sizes(recipe)) is not None:
         trained = "" if recipe.train else "; no train section, so nothing is trained"
         lines.append(f"model: {parameters(config):,} parameters{trained}")
-    return lines + closing_lines({"unpinned": unpinned(recipe), "not_run": recipe.not_run})
+    return lines + closing_lines({"unpinned": unpinned(recipe)})
 
 
 @click.command(epilog="Example: plm schema > recipe.schema.json")

@@ -1,4 +1,4 @@
-"""What both the command line and the flows do with a recipe: build phases, report, train, sample.
+"""What both the command line and the flows do with a recipe: build phases, report, sample.
 
 The library does the work; here its two rooms meet.
 """
@@ -6,22 +6,20 @@ The library does the work; here its two rooms meet.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from plm_data.build import HELD_OUT, Build
+from pipelines.ranks import check_built
+from plm_data.build import Build
 from plm_data.curation import default_home
 from plm_data.errors import PlmError, RecipeError
 from plm_data.recipe import ModelSpec, Recipe, TrainSpec
 from plm_data.recipe_file import find_recipe, load_recipe
 from plm_data.report.card import write_card
 from plm_data.report.page import write_report
-from plm_data.store import code_version, digest, locked
-from trainer.config import ModelConfig, PhaseData, TrainConfig
-
-# What the trained weights do not depend on.
-_HARMLESS = {"sample_prompts", "checkpoint_interval_steps", "keep_checkpoints"}
+from trainer.config import ModelConfig
 
 
 def open_build(
@@ -31,14 +29,20 @@ def open_build(
     progress: bool = False,
     say: Callable[[str], None] = lambda _: None,
     training: bool = False,
+    tokens: int | None = None,
 ) -> Build:
-    """The build of a recipe, checked: raises ``RecipeError`` before any work if it, or its training, cannot be."""
-    build = Build(load_recipe(recipe), home or default_home(), workers, progress, say)
+    """The build of a recipe, checked: raises ``RecipeError`` before any work if it, or its training, cannot be.
+
+    With ``tokens`` it is the recipe at that budget.
+    """
+    loaded = load_recipe(recipe)
+    build = Build(
+        loaded if tokens is None else with_budget(loaded, tokens), home or default_home(), workers, progress, say
+    )
     build.check()
     if training:
         check_training(build.recipe)
-    if build.recipe.not_run:
-        say(f"declared and planned, but not run yet: {', '.join(build.recipe.not_run)}")
+        check_built(build.recipe, build.home)
     return build
 
 
@@ -62,9 +66,10 @@ def build_phases(build: Build, phases: Sequence[str] = ()) -> tuple[Path, dict[s
 
 
 def _build_shards(build: Build, phases: Sequence[str]) -> None:
-    for phase in phases:
+    wanted = phases or build.all_phases
+    for phase in wanted:
         build.check(phase)
-    for phase in phases or build.recipe.phases:
+    for phase in wanted:
         build.shards(phase)
 
 
@@ -75,7 +80,7 @@ def build_locked(build: Build, recipe: str | Path, phases: Sequence[str] = ()) -
     path = lock_file(find_recipe(recipe))
     locked = check_inputs(build, path)
     _build_shards(build, phases)
-    same = check_results(build, path, locked, list(phases or build.recipe.phases))
+    same = check_results(build, path, locked, list(phases or build.all_phases))
     build.say(f"{same} shards are as locked" if same else f"{path.name} holds no shards to compare with")
     return write_views(build)
 
@@ -92,41 +97,19 @@ def write_views(build: Build) -> tuple[Path, dict[str, Any]]:
     return path, facts
 
 
-def train(build: Build, progress: bool = True, say: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
-    """Train through all phases and show the result as ``FOLDER/model``; a finished run is only looked up.
+def with_budget(recipe: Recipe, tokens: int) -> Recipe:
+    """The recipe at another budget: its phases, and the warm-up, each the same share of it.
 
-    The run's folder is named by the hash of all that shapes it, so another recipe, corpus or trainer never
-    meets its checkpoints.
+    It has a name of its own, so that what is built of it is not taken for the recipe's.
     """
-    from trainer.pretrain import pretrain  # late: torch takes seconds, which a plan need not wait for
-
-    recipe = build.recipe
-    model_spec, train_spec = check_training(recipe)
-    shards = {phase: build.shards(phase) for phase in recipe.phases}
-    held_out = build.held_out()
-    model = model_config(model_spec, _vocab_size(build))
-    settings = train_spec.model_dump(exclude={"sample_prompts"})
-    config = TrainConfig(**settings, seed=recipe.seed)
-    key = digest(
-        {
-            "shards": {phase: output.key for phase, output in shards.items()},
-            "held_out": held_out.key if held_out else None,
-            "model": model_spec.model_dump(mode="json", exclude_none=True),
-            "train": train_spec.model_dump(mode="json", exclude=_HARMLESS),
-            "seed": recipe.seed,
-            "trainer": code_version("trainer.pretrain"),
-        }
-    )
-    out = build.store.folder("train", key)
-    out.mkdir(parents=True, exist_ok=True)
-    phases = [
-        PhaseData(name=name, segment=recipe.phases[name].segment, folder=output.path) for name, output in shards.items()
-    ]
-    measured = PhaseData(name=HELD_OUT, segment=HELD_OUT, folder=held_out.path) if held_out else None
-    with locked(out / ".lock"):
-        summary = pretrain(model, config, phases, build.tokenizer.path, out, progress, measured, say)
-    build.show(out, "model")
-    return summary
+    _, train_spec = check_training(recipe)
+    share = tokens / sum(phase.tokens for phase in recipe.phases.values())
+    phases = {
+        name: phase.model_copy(update={"tokens": max(1, round(phase.tokens * share))})
+        for name, phase in recipe.phases.items()
+    }
+    train_spec = train_spec.model_copy(update={"warmup_tokens": round(train_spec.warmup_tokens * share)})
+    return recipe.model_copy(update={"name": f"{recipe.name}-{tokens}", "phases": phases, "train": train_spec})
 
 
 def model_config(spec: ModelSpec, tokens: int) -> ModelConfig:
@@ -139,7 +122,7 @@ def model_config(spec: ModelSpec, tokens: int) -> ModelConfig:
     return ModelConfig(**{**spec.model_dump(), "vocab_size": rows})
 
 
-def _vocab_size(build: Build) -> int:
+def vocab_size(build: Build) -> int:
     from tokenizers import Tokenizer
 
     return Tokenizer.from_file(str(build.tokenizer.path / "tokenizer.json")).get_vocab_size()
@@ -147,14 +130,26 @@ def _vocab_size(build: Build) -> int:
 
 def samples(
     build_folder: Path, prompts: Sequence[str], max_tokens: int, temperature: float, top_p: float, seed: int
-) -> list[str]:
-    """The prompts, each with its continuation by the trained model of a build's folder."""
+) -> Iterator[Iterator[str]]:
+    """The prompts, each with its continuation by a build's trained model, in pieces as they are decoded."""
     from trainer.generate import sample
 
     final = build_folder / "model" / "final"
     if not final.is_dir():
         raise PlmError(f"{final}: there is no trained model yet; run `plm train {build_folder.name}` first.")
-    return [prompt + sample(final, prompt, max_tokens, temperature, top_p, seed) for prompt in prompts]
+    texts = sample(final, prompts, max_tokens, temperature, top_p, seed)
+    for prompt, pieces in zip(prompts, texts, strict=True):
+        yield chain((prompt,), pieces)
+
+
+def sample_texts(build: Build) -> list[str]:
+    """What ``reproduce`` shows: the recipe's prompts, continued by its model."""
+    recipe = build.recipe
+    if recipe.model is None or recipe.train is None:
+        return []
+    most = min(80, recipe.model.max_position_embeddings)
+    texts = samples(build.folder, recipe.train.sample_prompts, most, 0.7, 0.95, recipe.seed)
+    return ["".join(pieces) for pieces in texts]
 
 
 def relative(path: Path) -> str:

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
+from plm_data.chat.phases import ConversationPhase
 from plm_data.curation import Curation
 from plm_data.errors import RecipeError
 from plm_data.mix.plan import EVERYTHING, Axis, Declared, Plan, make_plan
@@ -19,6 +20,9 @@ from plm_data.mix.planned import Mixed, PlanMix, planned_sources, read_plan
 from plm_data.mix.ranked import ROWS_A_BUCKET, Rank, Ranked
 from plm_data.mix.select import Bands, Place, Select, selected
 from plm_data.mix.weights import needs_supply, sources_of
+from plm_data.recipe import TASKS
+from plm_data.recipe_after_checks import place_of
+from plm_data.recipe_hub import refuse_unpinned
 from plm_data.shards import Fetch, WriteShards
 from plm_data.shuffle import buckets_of
 from plm_data.store import Output, temporary_name
@@ -32,12 +36,32 @@ HELD_OUT: Final = "held-out"
 class Build(Curation):
     """One recipe in one home, from its sources to its phases' shards."""
 
+    @property
+    def all_phases(self) -> list[str]:
+        """The phases of the pre-training and those after it."""
+        return [*self.recipe.phases, *self.recipe.after]
+
+    def chat(self, phase: str) -> ConversationPhase:
+        """A phase after the pre-training."""
+        if phase not in self._chats:
+            tasks = self.chat(TASKS) if phase != TASKS and TASKS in self.recipe.after else None
+            self._chats[phase] = ConversationPhase(self, phase, tasks)
+        return self._chats[phase]
+
+    @cached_property
+    def _chats(self) -> dict[str, ConversationPhase]:
+        return {}
+
     def check(self, phase: str | None = None) -> None:
         """Everything that can be known to be wrong before any work. Raises ``RecipeError``."""
-        if phase is not None and phase not in self.recipe.phases:
+        if phase is not None and phase not in self.all_phases:
             raise RecipeError(
-                f"recipe {self.recipe.name} has no phase {phase!r}; its phases are {', '.join(self.recipe.phases)}."
+                f"recipe {self.recipe.name} has no phase {phase!r}; its phases are {', '.join(self.all_phases)}."
             )
+        for after in self.recipe.after:
+            self.chat(after).check()
+        if phase in self.recipe.after:
+            refuse_unpinned(self.recipe, ".".join(place_of(phase)))
         bands, rows = self.banding
         if bands * rows > self.recipe.curate.dedup.permutations:
             raise RecipeError(
@@ -161,22 +185,27 @@ class Build(Curation):
 
     def selection(self, phase: str) -> tuple[Output, Output]:
         """The rows of a phase, and these with their positions; raises ``RecipeError`` if there are none."""
-        step = self._select_step(phase)
+        after = self.chat(phase) if phase in self.recipe.after else None
+        step = after.select_step() if after else self._select_step(phase)
         output = self._run_one(f"mix {phase}", step, phase)
         if output.counts.kept == 0:
             raise RecipeError(
                 f"{phase} of {self.recipe.name} holds no document: its budget of {self.recipe.phases[phase].tokens:,} "
                 f"tokens is less than one document of each of its sources. Raise it."
             )
-        return output, self._run_one(f"order {phase}", self._place_step(step, output), phase)
+        place = after.place_step(step, output) if after else self._place_step(step, output)
+        return output, self._run_one(f"order {phase}", place, phase)
 
     def shards(self, phase: str) -> Output:
         """A phase's shards, shown as ``FOLDER/PHASE``."""
-        write = self._shards_step(phase, *self.selection(phase))
+        after = self.chat(phase) if phase in self.recipe.after else None
+        selection = self.selection(phase)
+        write: WriteShards = after.shards_step(*selection) if after else self._shards_step(phase, *selection)
         fetched = None
         if self.store.find(write.name, write.key()) is None:
-            fetch = Fetch(
-                placed=write.placed, pieces=self.partitions, documents=write.documents, edited=write.edited,
+            kind, pieces = (after.fetch_kind, after.partitions) if after else (Fetch, self.partitions)
+            fetch = kind(
+                placed=write.placed, pieces=pieces, documents=write.documents, edited=write.edited,
                 tokens=write.tokens, tokenizer=self.tokenizer, rows_per_shard=self.recipe.shards.rows_per_shard,
                 shards=write.partitions,
             )  # fmt: skip
@@ -204,18 +233,21 @@ class Build(Curation):
 
     def built(self, phase: str) -> tuple[Output, Output, Output] | None:
         """A phase's rows, their order and its shards, if it is built from the recipe as it stands."""
-        select = self._select_step(phase)
+        after = self.chat(phase) if phase in self.recipe.after else None
+        select = after.select_step() if after else self._select_step(phase)
         if (selection := self.store.find(select.name, select.key())) is None:
             return None
-        place = self._place_step(select, selection)
+        place = after.place_step(select, selection) if after else self._place_step(select, selection)
         if (placed := self.store.find(place.name, place.key())) is None:
             return None
-        write = self._shards_step(phase, selection, placed)
+        write: WriteShards = (
+            after.shards_step(selection, placed) if after else self._shards_step(phase, selection, placed)
+        )
         shards = self.store.find(write.name, write.key())
         return (selection, placed, shards) if shards else None
 
     def built_phases(self) -> dict[str, tuple[Output, Output, Output]]:
-        """The phases that are ``built``."""
+        """The phases of the pre-training that are ``built``."""
         return {phase: found for phase in self.recipe.phases if (found := self.built(phase))}
 
     def show(self, target: Path, name: str) -> None:

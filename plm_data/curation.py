@@ -21,7 +21,7 @@ from plm_data.attributes.quality import STOP_WORDS
 from plm_data.attributes.tokens import Tokenise, TrainTokenizer
 from plm_data.decisions import winners
 from plm_data.decisions.columns import SourceColumns
-from plm_data.decisions.guardrails import check_guardrails
+from plm_data.decisions.guardrails import QUARANTINE_KEY, check_guardrails
 from plm_data.decisions.judge import Judge
 from plm_data.decisions.verdicts import Decide
 from plm_data.dedup import clusters
@@ -30,7 +30,7 @@ from plm_data.dedup.minhash import bands_and_rows
 from plm_data.engine import Step, run_steps
 from plm_data.errors import RecipeError
 from plm_data.mix.weights import quotas, shares
-from plm_data.recipe import Recipe, thresholds
+from plm_data.recipe import Guardrails, Recipe, thresholds
 from plm_data.recipe_hub import refuse_unpinned
 from plm_data.recipe_sources import HubSource, SourceSpec
 from plm_data.sources import make_reader
@@ -196,6 +196,11 @@ class Curation:
         """Source → its documents in normal form, within its limits."""
         return self.normalised | self.sampled
 
+    @property
+    def _through(self) -> tuple[dict[str, Output], ...]:
+        """The stages that documents came through, each of which may have rejected some."""
+        return self.collected, self.normalised, self.sampled
+
     @cached_property
     def tokenizer(self) -> Output:
         spec = self.recipe.tokenizer
@@ -312,18 +317,19 @@ class Curation:
         deciding = {
             name: Decide(
                 source=name, domain=spec.domain, columns=columns[name], judged=judged[name], won=won,
-                through=tuple(
-                    stage[name] for stage in (self.collected, self.normalised, self.sampled) if name in stage
-                ),
+                through=tuple(stage[name] for stage in self._through if name in stage),
             )
             for name, spec in self.recipe.sources.items()
         }  # fmt: skip
         decided = self._run("decide", deciding)
-        self._check_guardrails(decided)
+        self.check_guardrails(decided, self.recipe.curate.guardrails)
         return decided
 
-    def _check_guardrails(self, decided: dict[str, Output]) -> None:
-        check_guardrails(decided, self.recipe.curate.guardrails)
+    def check_guardrails(
+        self, decided: dict[str, Output], guardrails: Guardrails, quarantine_key: str = QUARANTINE_KEY
+    ) -> None:
+        """Raises ``GuardrailError`` if what was decided is beyond the guardrails."""
+        check_guardrails(decided, guardrails, quarantine_key)
 
     def table(self, name: Literal["ledger", "verdicts", "rejected"]) -> pl.LazyFrame:
         """The decisions of all sources: the ledger, one row a document, or what was rejected before."""

@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from plm_data.build import Build
+from plm_data.decisions.guardrails import QUARANTINE_KEY
 from plm_data.engine import Step
 from plm_data.mix.planned import PlanMix
-from plm_data.recipe import Recipe
+from plm_data.recipe import Guardrails, Recipe
+from plm_data.recipe_after_checks import place_of
+from plm_data.recipe_hub import unpinned
 from plm_data.store import RECORD, Counts, Output, read_record
 
 _UNKNOWN = "?"
@@ -57,17 +60,26 @@ class _DryRun(Build):
             self._follow("plan", "all")
         for phase in self.recipe.phases:
             self._phase(phase, known=not any(_is_unknown(axis.output) for axis in ranked.values()))
+        without_commit = unpinned(self.recipe)
+        for phase in self.recipe.after:
+            if any(key.startswith(f"{'.'.join(place_of(phase))}.") for key in without_commit):
+                continue  # nothing says what it would be built from
+            self._phase(phase, known=not any(_is_unknown(axis.output) for axis in self.chat(phase).ranked.values()))
         return self._found
 
     def _phase(self, phase: str, known: bool) -> None:
         stages = [f"{stage} {phase}" for stage in ("mix", "order", "fetch", "shards")]
+        chat = self.chat(phase) if phase in self.recipe.after else None
         if known:
-            select = self._select_step(phase)
+            select = chat.select_step() if chat else self._select_step(phase)
             selection = self._run_one(stages.pop(0), select, phase)
             if not _is_unknown(selection):
-                placed = self._run_one(stages.pop(0), self._place_step(select, selection), phase)
+                place = chat.place_step(select, selection) if chat else self._place_step(select, selection)
+                placed = self._run_one(stages.pop(0), place, phase)
                 if not _is_unknown(placed):
-                    write = self._shards_step(phase, selection, placed)
+                    write: Step = (
+                        chat.shards_step(selection, placed) if chat else self._shards_step(phase, selection, placed)
+                    )
                     if self.store.find(write.name, write.key()) is None:
                         why = self._why(stages[1], phase, write)
                         self._found += [PendingStep(stage, phase, "runs", why) for stage in stages]
@@ -96,7 +108,9 @@ class _DryRun(Build):
         counts = Counts(**last["rows"]) if last else Counts()
         return Output(step.name, "", self.store.root / _UNKNOWN, counts, reused=False, content=_UNKNOWN)
 
-    def _check_guardrails(self, decided: dict[str, Output]) -> None:
+    def check_guardrails(
+        self, decided: dict[str, Output], guardrails: Guardrails, quarantine_key: str = QUARANTINE_KEY
+    ) -> None:
         """What is not decided yet cannot be checked."""
 
     def _record(self, stage: str, of: str) -> dict[str, Any] | None:

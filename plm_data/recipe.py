@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Discriminator, Field, Tag, create_model, model_validator
 
-from plm_data.recipe_after import EvaluationTask, Preferences, SftPhase
+from plm_data.recipe_after import Evaluate, Preferences, SftPhase
+from plm_data.recipe_conversations import ConversationSet
 from plm_data.recipe_keys import Commit, Count, CountOrZero, HubPath, Name, Share, Strict
 from plm_data.recipe_sources import Source
 from plm_data.rules import RULE_SETS
+
+# Phases after pre-training that are not called by the recipe.
+PREFERENCES: Final = "preferences"
+TASKS: Final = "tasks"
 
 
 class TokenizerSpec(Strict):
@@ -251,12 +256,34 @@ class TrainSpec(Strict):
     final_learning_rate: float = Field(gt=0, description="floor, held through the constant segment")
     warmup_tokens: CountOrZero
     decay_shape: Literal["cosine", "linear", "sqrt"] = "cosine"
+    schedule: Literal["wsdc", "wsd", "cosine"] = Field(
+        "wsdc", description="wsd: the decay lasts to the end; cosine: it begins at the warm-up's end; both to compare"
+    )
     weight_decay: float = Field(0.1, ge=0)
     betas: tuple[float, float] = (0.9, 0.95)
     gradient_clip: float = Field(1.0, gt=0)
     shuffle_window: Count = Field(1024, description="packed sequences among which their order is drawn")
     checkpoint_interval_steps: Count = 100
     keep_checkpoints: Count = 2
+    micro_batch_size: Count | None = Field(
+        None, description="sequences of a forward pass on one rank, whose gradients add up; null: all of the rank's"
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="of the products; auto: bf16 on CUDA, fp32 on a CPU"
+    )
+    compile: bool = Field(False, description="torch.compile, block by block")
+    activation_checkpointing: bool = Field(False, description="less memory: each block is run once more backward")
+    attention: Literal["auto", "sdpa", "flex"] = Field("auto", description="auto: FlexAttention on CUDA, else SDPA")
+    parallel: Literal["auto", "ddp", "fsdp"] = Field(
+        "auto", description="of several ranks under torchrun; auto: FSDP2 from 1B parameters on, else DDP"
+    )
+    held_out_interval_steps: Count | None = Field(
+        None, description="steps between held-out losses inside a phase; null: at its end alone"
+    )
+    zeros_interval_steps: Count = Field(50, description="steps between counts of the activations' zeros")
+    max_loss_rise: float | None = Field(
+        2.0, gt=0, description="nats over the recent median that stop the run where they stay; null: never"
+    )
     sample_prompts: tuple[str, ...] = ()
 
 
@@ -283,12 +310,17 @@ class Recipe(Strict):
     train: TrainSpec | None = None
     sft: dict[Name, SftPhase] = Field({}, description="phases of supervised fine-tuning, in their order")
     preferences: Preferences | None = None
-    evaluate: tuple[EvaluationTask, ...] = ()
+    evaluate: Evaluate | None = None
 
     @property
-    def not_run(self) -> list[str]:
-        """The sections that the recipe has and that are only declared and planned."""
-        return [name for name in ("sft", "preferences", "evaluate") if getattr(self, name)]
+    def after(self) -> dict[str, dict[str, ConversationSet]]:
+        """The phases after pre-training → their sets of conversations or prompts; ``tasks`` are those held out."""
+        found = {name: phase.sources for name, phase in self.sft.items()}
+        if self.preferences is not None:
+            found[PREFERENCES] = self.preferences.prompts
+        if self.evaluate is not None and self.evaluate.tasks:
+            found[TASKS] = self.evaluate.tasks
+        return found
 
     def held_out_of(self, source: str) -> float:
         """The share of a source's kept documents that no phase may have: its own, or the recipe's."""

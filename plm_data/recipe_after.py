@@ -1,60 +1,29 @@
-"""What a recipe may say of the work after pre-training: supervised fine-tuning, preferences, and the evaluation.
-
-These sections are checked and planned; nothing here runs them.
-"""
+"""What a recipe may say of the work after pre-training: supervised fine-tuning, preferences, and the evaluation."""
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
 
-from plm_data.recipe_keys import Commit, Count, HubPath, Name, Strict
+from plm_data.recipe_conversations import ConversationSet, Licence
+from plm_data.recipe_keys import Commit, Count, HubPath, Name, Share, Strict
 
-
-def _licence(value: str) -> str:
-    unknown = [key for key in _unknown_licences(value) if not key.startswith("LicenseRef-")]
-    if unknown:
-        raise ValueError(
-            f"{', '.join(unknown)} is no SPDX licence; for a licence that SPDX does not list write LicenseRef-NAME"
-        )
-    return value
-
-
-@lru_cache
-def _unknown_licences(expression: str) -> tuple[str, ...]:
-    # late: the licence list is large, and most recipes have none of these sections
-    from license_expression import ExpressionError, get_spdx_licensing
-
-    try:
-        return tuple(get_spdx_licensing().unknown_license_keys(expression))
-    except ExpressionError:
-        return (repr(expression),)
-
-
-Licence = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_licence)]
-
-
-class HubSet(Strict):
-    """A dataset of the hub: conversations to learn, or prompts to answer."""
-
-    path: HubPath = Field(description="the repository: OWNER/NAME")
-    revision: Commit | None = Field(description="commit, all 40 digits; null: not known yet, so planned but not run")
-    files: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
-        ("**/*.parquet",), min_length=1, description="globs of the files in the repository"
-    )
-    license: Licence = Field(description="SPDX expression")
-    examples: Count | None = Field(None, description="declared rows; null: not known")
-    tokens: Count | None = Field(None, description="declared tokens of one epoch; null: not known")
+# Conversation sets hold more that cannot be used than texts do: what is too long is cut nowhere.
+_MaxQuarantined = Annotated[Share, Field(description="largest share of a set that may be quarantined")]
 
 
 class SftPhase(Strict):
     """One phase of supervised fine-tuning; a later one starts from the one before."""
 
-    sources: dict[Name, HubSet] = Field(min_length=1)
+    sources: dict[Name, ConversationSet] = Field(min_length=1)
     epochs: float = Field(1.0, gt=0)
     learning_rate: float = Field(gt=0)
+    sequence_length: Count | None = Field(
+        None, description="tokens a sequence; a longer conversation is quarantined; null: train.sequence_length"
+    )
+    batch_size: Count | None = Field(None, description="sequences an optimiser step; null: train.batch_size")
+    max_quarantined: _MaxQuarantined = 0.2
 
 
 class RewardModel(Strict):
@@ -65,6 +34,13 @@ class RewardModel(Strict):
     license: Licence = Field(description="SPDX expression")
 
 
+class Activation(Strict):
+    """Fine-tuning before the first round: answering directly and refining a poorer answer, together."""
+
+    epochs: float = Field(1.0, gt=0)
+    learning_rate: float = Field(gt=0)
+
+
 def _kind_of(value: Any) -> str:
     return "<model>" if isinstance(value, (dict, RewardModel)) else "<rule>"
 
@@ -72,17 +48,26 @@ def _kind_of(value: Any) -> str:
 class Preferences(Strict):
     """Preference training on the model's own chains of answers (ARIES, arXiv 2502.05605)."""
 
-    prompts: dict[Name, HubSet] = Field(min_length=1)
+    prompts: dict[Name, ConversationSet] = Field(min_length=1)
     select: Annotated[
         Annotated[Literal["rule"], Tag("<rule>")] | Annotated[RewardModel, Tag("<model>")], Discriminator(_kind_of)
     ] = Field(
         "rule", description="rule: the last refinement against the first answer; or a reward model's best and worst"
     )
+    activation: Activation | None = Field(None, description="null: none")
     refinements: Count = Field(description="how often an answer is refined in a chain")
     rounds: Count = Field(description="times that chains are collected and trained on")
+    prompts_per_round: Count | None = Field(None, description="prompts that a round collects of; null: all")
+    temperature: float = Field(1.0, ge=0, description="of the answers that are collected; 0 is greedy")
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_tokens: Count = Field(256, description="of an answer, at most")
     beta: float = Field(gt=0, description="how far the policy may leave its reference")
     lambda_: float = Field(alias="lambda", ge=0, description="weight of the refinement loss beside DPO's")
+    reduction: Literal["sum", "mean"] = Field("sum", description="of an answer's log-probabilities, by token")
     learning_rate: float = Field(gt=0)
+    epochs: float = Field(1.0, gt=0, description="passes over a round's pairs")
+    batch_size: Count | None = Field(None, description="pairs an optimiser step; null: train.batch_size")
+    max_quarantined: _MaxQuarantined = 0.2
 
 
 class EvaluationTask(Strict):
@@ -90,3 +75,14 @@ class EvaluationTask(Strict):
 
     task: Name = Field(description="as lm-evaluation-harness names it")
     published: float | None = Field(None, ge=0, le=100, description="the paper's figure, in per cent")
+
+
+class Evaluate(Strict):
+    """What a model is measured on, beside the held-out documents."""
+
+    tasks: dict[Name, ConversationSet] = Field(
+        {}, description="prompts whose answers are checked; their questions are taken out of all that is trained on"
+    )
+    max_tokens: Count = Field(256, description="of an answer to a task, at most")
+    max_quarantined: _MaxQuarantined = 0.2
+    suite: tuple[EvaluationTask, ...] = Field((), description="tasks of lm-evaluation-harness")

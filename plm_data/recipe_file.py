@@ -16,12 +16,14 @@ from pydantic import Tag, ValidationError
 from plm_data.errors import RecipeError
 from plm_data.locations import redacted
 from plm_data.recipe import Recipe, thresholds
+from plm_data.recipe_after_checks import check_after
+from plm_data.recipe_conversations import CONVERSATION_READERS
 from plm_data.recipe_phases import check_phases
 from plm_data.recipe_sources import READERS
 from plm_data.recipe_yaml import find_recipe, read_yaml, where
 
 # What lies beside the phases in a build's folder.
-_RESERVED = ("held-out", "tokenizer", "model", "report.html", "report.json", "steps.json")
+_RESERVED = ("held-out", "preferences", "tasks", "tokenizer", "model", "report.html", "report.json", "steps.json")
 
 
 def load_recipe(name: str | Path) -> Recipe:
@@ -71,6 +73,9 @@ def _explain(node: yaml.Node, error: ValidationError) -> str:
             messages.append(f"{at}: the key {key!r} is missing.")
         elif of_reader:
             messages.append(f"{at}: {key}: no reader {item['ctx']['tag']!r}; expected {', '.join(sorted(READERS))}.")
+        elif kind == "union_tag_invalid" and parts[0] not in ("phases",):
+            readers = ", ".join(CONVERSATION_READERS)
+            messages.append(f"{where(node, (*location, 'reader'))}: {key}.reader: expected one of {readers}.")
         elif kind == "union_tag_invalid":
             messages.append(f"{at}: {key}: {_FORMS_OF_A_MIX}.")
         else:
@@ -131,14 +136,7 @@ def _check_references(node: yaml.Node, recipe: Recipe) -> list[str]:
                     f"{at(section, name)}: a phase cannot be called {name!r}, which names another part of the build's "
                     f"folder; call it otherwise."
                 )
-    for name in recipe.sft:
-        if name in recipe.phases:
-            problems.append(f"{at('sft', name)}: sft.{name} has the name of a pre-training phase; call it otherwise.")
-    tasks = [task.task for task in recipe.evaluate]
-    for i, task in enumerate(tasks):
-        if task in tasks[:i]:
-            problems.append(f"{at('evaluate', i)}: evaluate names the task {task!r} twice; once will do.")
-    problems += check_phases(recipe, at)
+    problems += check_phases(recipe, at) + check_after(recipe, at)
     sources = recipe.sources.values()
     for section, names in (
         ("sources", set(recipe.sources)),

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from plm_data.errors import RecipeError
 from plm_data.recipe import Recipe
 from plm_data.recipe_after import RewardModel
+from plm_data.recipe_after_checks import place_of
+from plm_data.recipe_conversations import HubSet
 from plm_data.recipe_sources import HubSource
 
 
@@ -28,13 +30,14 @@ def hub_items(recipe: Recipe) -> Iterator[HubItem]:
         yield HubItem("tokenizer", recipe.tokenizer.hub, recipe.tokenizer.revision)
     sets = {f"sources.{name}": each for name, each in recipe.sources.items() if isinstance(each, HubSource)}
     after = {
-        f"sft.{name}.sources.{each}": data for name, phase in recipe.sft.items() for each, data in phase.sources.items()
+        ".".join((*place_of(phase), name)): each
+        for phase, own in recipe.after.items()
+        for name, each in own.items()
+        if isinstance(each, HubSet)
     }
-    found = recipe.preferences
-    if found is not None:
-        after |= {f"preferences.prompts.{name}": data for name, data in found.prompts.items()}
     for key, item in (sets | after).items():
         yield HubItem(key, item.path, item.revision, item.files, item.license)
+    found = recipe.preferences
     if found is not None and isinstance(found.select, RewardModel):
         yield HubItem("preferences.select", found.select.hub, found.select.revision, license=found.select.license)
 
@@ -44,9 +47,9 @@ def unpinned(recipe: Recipe) -> list[str]:
     return [item.key for item in hub_items(recipe) if item.revision is None]
 
 
-def refuse_unpinned(recipe: Recipe) -> None:
-    """Raise ``RecipeError`` if a source or the tokenizer has no commit: nothing would say what was built."""
-    keys = [key for key in unpinned(recipe) if key == "tokenizer" or key.startswith("sources.")]
+def refuse_unpinned(recipe: Recipe, section: str = "sources") -> None:
+    """Raise ``RecipeError`` if a source of a section, or the tokenizer, has no commit: nothing says what was built."""
+    keys = [key for key in unpinned(recipe) if key == "tokenizer" or key.startswith(f"{section}.")]
     if keys:
         raise RecipeError(
             f"recipe {recipe.name}: {', '.join(keys)}: revision is null, so nobody could say which bytes were built. "

@@ -37,10 +37,8 @@ SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("id", "text", "source", "domain", "language", "license")]
     + [("tokens", pa.list_(pa.int32()))]
 )
-_FETCHED = pa.schema(
-    [(name, pa.string()) for name in ("id", "text", "source", "license")]
-    + [("tokens", pa.list_(pa.int32())), ("position", pa.int64())]
-)
+# Of the columns of a shard those that a row's source says.
+_OF_SOURCE = ("domain", "language")
 # Columns of few different values.
 _REPEATED = ["source", "domain", "language", "license"]
 
@@ -67,10 +65,10 @@ def shard_file(folder: Path, number: int) -> Path:
     return folder / f"shard-{number:05d}.parquet"
 
 
-def shard_writer(path: Path) -> pq.ParquetWriter:
+def shard_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     """A writer of a shard's Parquet; the same rows in the same groups always give the same bytes."""
     return pq.ParquetWriter(
-        path, SCHEMA, compression="zstd", compression_level=ZSTD_LEVEL, store_schema=False, use_dictionary=_REPEATED,
+        path, schema, compression="zstd", compression_level=ZSTD_LEVEL, store_schema=False, use_dictionary=_REPEATED,
         write_statistics=_REPEATED,
     )  # fmt: skip
 
@@ -83,6 +81,7 @@ class Fetch(Step):
     """
 
     name: ClassVar[str] = "fetch"
+    schema: ClassVar[pa.Schema] = SCHEMA
     placed: Output
     pieces: int
     documents: dict[str, Output]
@@ -100,10 +99,14 @@ class Fetch(Step):
     def rows_expected(self) -> int:
         return self.placed.counts.kept
 
+    @property
+    def _fetched_schema(self) -> pa.Schema:
+        return pa.schema([*(f for f in self.schema if f.name not in _OF_SOURCE), ("position", pa.int64())])
+
     def run(self, partition: int, out: Path) -> Counts:
         rows = read_placed(self.placed, partition, self.pieces)
         fetched = 0
-        with scatter(scatter_file(out, partition, "fetched"), _FETCHED, self.shards) as to:
+        with scatter(scatter_file(out, partition, "fetched"), self._fetched_schema, self.shards) as to:
             for (source,), mine in rows.sort("source").group_by("source", maintain_order=True):
                 for table, found in self._fetched(str(source), partition, mine):
                     to.add(table, found["position"].to_numpy() // self.rows_per_shard, found["row"].to_numpy())
@@ -138,11 +141,16 @@ class Fetch(Step):
                     text = pc.coalesce(files[2].read_row_group(group, columns=["c4_text"])["c4_text"], text)
                 tokens = token_lists(files[1].read_row_group(group, columns=["tokens"])["tokens"])
                 columns = {"id": ids, "text": text, "license": texts["license"], "tokens": tokens}
+                columns |= self.further(files[0], group)
                 table = pa.table({**columns, "source": pa.repeat(source, len(ids))})
                 yield self._laid_out(table, found)
         finally:
             for file in files:
                 file.close()
+
+    def further(self, documents: pq.ParquetFile, group: int) -> dict[str, Any]:
+        """The columns of a row group that a shard has beside those of every document."""
+        return {}
 
     def _laid_out(self, table: pa.Table, found: pl.DataFrame) -> tuple[pa.Table, pl.DataFrame]:
         """The table with the rows' positions; what is cut, or comes once more, has a row of its own at the end."""
@@ -152,9 +160,9 @@ class Fetch(Step):
             ends = pl.int_range(table.num_rows - moved.height, table.num_rows, dtype=pl.Int64, eager=True)
             stay = found.join(moved, on="position", how="anti", maintain_order="left")
             found = pl.concat([stay, moved.with_columns(row=ends)])
-        positions = np.zeros(table.num_rows, dtype=np.int64)
+        positions, schema = np.zeros(table.num_rows, dtype=np.int64), self._fetched_schema
         positions[found["row"].to_numpy()] = found["position"].to_numpy()
-        return table.append_column("position", pa.array(positions)).select(_FETCHED.names).cast(_FETCHED), found
+        return table.append_column("position", pa.array(positions)).select(schema.names).cast(schema), found
 
     def _cut(self, table: pa.Table, rows: pl.DataFrame) -> pa.Table:
         """Cut the tokens of the rows that are not taken whole, and their text to what these tokens spell."""
@@ -181,6 +189,7 @@ class WriteShards(Step):
     """
 
     name: ClassVar[str] = "shards"
+    schema: ClassVar[pa.Schema] = SCHEMA
     unkeyed: ClassVar[frozenset[str]] = frozenset({"fetched"})
     recipe: str
     phase: str
@@ -223,12 +232,12 @@ class WriteShards(Step):
         rows = gather_rows([fetched], [np.arange(fetched.num_rows)], order)
         path = shard_file(out, partition)
         temporary = temporary_name(path)
-        with shard_writer(temporary) as writer:
+        with shard_writer(temporary, self.schema) as writer:
             for start in range(0, rows.num_rows, self.sizes.rows_per_group):
                 group = rows.slice(start, self.sizes.rows_per_group)
                 writer.write_table(self._named(group), row_group_size=group.num_rows)
         os.replace(temporary, path)
-        write_json(_count_file(out, partition), _counted(path))
+        write_json(_count_file(out, partition), self.count(path))
         return Counts(read=rows.num_rows, kept=rows.num_rows)
 
     def _named(self, rows: pa.Table) -> pa.Table:
@@ -237,7 +246,7 @@ class WriteShards(Step):
         source = pc.index_in(rows["source"], pa.array(names)).combine_chunks()
         for column, values in (("domain", self.domains), ("language", self.languages)):
             rows = rows.append_column(column, pa.array([values[name] for name in names]).take(source))
-        return rows.select(SCHEMA.names)
+        return rows.select(self.schema.names)
 
     def finish(self, out: Path) -> dict[str, str]:
         """Write the manifest from the shards' counts; refuse shards that are not what was selected."""
@@ -261,6 +270,7 @@ class WriteShards(Step):
         tokenizer = Tokenizer.from_file(str(tokenizer_file))
         return {
             "format": FORMAT,
+            **self.about(counted),
             "recipe": self.recipe,
             "phase": self.phase,
             "segment": self.segment,
@@ -285,6 +295,14 @@ class WriteShards(Step):
             "shards": [{k: v for k, v in shard.items() if k != "sources"} for shard in counted],
         }
 
+    def about(self, counted: list[dict[str, Any]]) -> dict[str, Any]:
+        """What a manifest says beside what every one does."""
+        return {}
+
+    def count(self, path: Path) -> dict[str, Any]:
+        """A shard as it is read back: its rows and tokens, in all and by source, its size and digest."""
+        return _counted(path, self.schema)
+
     def _stages(self, out: Path, counted: list[dict[str, Any]]) -> Iterator[dict[str, int]]:
         """Sequence lengths in turn, each with the tokens that it is trained on: to the end of a document."""
         total, begun, reached = sum(shard["tokens"] for shard in counted), 0.0, 0
@@ -300,13 +318,12 @@ def _count_file(out: Path, number: int) -> Path:
     return out / f"{number:05d}.count.done.json"
 
 
-def _counted(path: Path) -> dict[str, Any]:
-    """A shard as it is read back: its rows and tokens, in all and by source, its size and digest."""
+def _counted(path: Path, schema: pa.Schema = SCHEMA) -> dict[str, Any]:
     table = pq.read_table(path, columns=["source", "tokens"], use_threads=False)
     rows = pl.DataFrame({"source": pl.Series(table["source"]), "n": pl.Series(pc.list_value_length(table["tokens"]))})
     by_source = rows.group_by("source").agg(pl.len(), pl.sum("n").cast(pl.Int64)).sort("source")
-    if pq.read_schema(path).names != SCHEMA.names:
-        raise StoreError(f"{path}: expected the columns {', '.join(SCHEMA.names)}.")
+    if pq.read_schema(path).names != schema.names:
+        raise StoreError(f"{path}: expected the columns {', '.join(schema.names)}.")
     return {
         "file": path.name,
         "rows": rows.height,

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from trainer.distributed import ALONE, Ranks, gathered, like
 from trainer.errors import TrainerError
 from trainer.files import new_folder, read_json, sha256, write_json
 
@@ -45,8 +46,11 @@ def save_checkpoint(
     fingerprint: str,
     config: dict[str, Any],
     keep: int,
+    ranks: Ranks = ALONE,
 ) -> Path:
     """Write `folder/step-<step>` and remove all but the newest `keep` checkpoints.
+
+    Of several ranks all call this together; the first one writes, and what it writes does not tell how many they were.
 
     Args:
         folder: the run's folder.
@@ -57,11 +61,17 @@ def save_checkpoint(
         fingerprint: the run that this checkpoint belongs to.
         config: JSON object with the run's settings, `model` among them.
         keep: checkpoints to keep, this one included.
+        ranks: of the run.
     """
     path = folder / f"step-{position.step:08d}"
+    parameters = gathered(dict(model.named_parameters()), ranks)
+    states = gathered(_optimizer_tensors(model, optimizer), ranks)
+    if not ranks.first:
+        ranks.wait()
+        return path
     with new_folder(path) as temporary:
-        save_file(model.state_dict(), temporary / MODEL)
-        save_file(_optimizer_tensors(model, optimizer) | {_RNG: torch.get_rng_state()}, temporary / OPTIMIZER)
+        save_file(parameters, temporary / MODEL)
+        save_file(states | {_RNG: torch.get_rng_state()}, temporary / OPTIMIZER)
         state = {
             "position": asdict(position),
             "fingerprint": fingerprint,
@@ -71,6 +81,7 @@ def save_checkpoint(
         write_json(temporary / STATE, state)
     for old in list_checkpoints(folder)[:-keep]:
         shutil.rmtree(old)
+    ranks.wait()
     return path
 
 
@@ -110,14 +121,27 @@ def load_checkpoint(path: Path, state: dict[str, Any], model: nn.Module, optimiz
     tensors = load_file(path / OPTIMIZER)
     torch.set_rng_state(tensors.pop(_RNG))
     try:
-        model.load_state_dict(load_file(path / MODEL))
+        weights = load_file(path / MODEL)
+        for name, parameter in model.named_parameters():
+            _fill(parameter, weights.pop(name))
+        if weights:
+            raise KeyError(f"unknown parameters {', '.join(weights)}")
         entries = {name: _entries(tensors, name) for name, _ in model.named_parameters()}
         position = Position(**state["position"])
     except (RuntimeError, KeyError, TypeError) as error:
         raise TrainerError(f"{path}: does not fit this model ({error}); start the run in an empty folder") from None
     for name, parameter in model.named_parameters():
-        optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in entries[name].items()}
+        step = entries[name].pop("step")
+        moments = {key: like(parameter, value) for key, value in entries[name].items()}
+        optimizer.state[parameter] = {"step": step.to(parameter.device), **moments}
     return position
+
+
+@torch.no_grad()
+def _fill(parameter: Tensor, value: Tensor) -> None:
+    if parameter.shape != value.shape:
+        raise RuntimeError(f"found a shape of {tuple(value.shape)}, expected {tuple(parameter.shape)}")
+    parameter.copy_(like(parameter, value))
 
 
 def _optimizer_tensors(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:

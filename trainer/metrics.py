@@ -1,16 +1,17 @@
-"""The run's log, metrics.jsonl: one JSON line a step, each step once; and what the summary takes from it."""
+"""The run's logs, a JSON line a step, each step once: metrics.jsonl and held_out.jsonl; and what the summary takes."""
 
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from trainer.files import write_text
 from trainer.shards import Phase
 
 METRICS = "metrics.jsonl"
+HELD_OUT_METRICS = "held_out.jsonl"
 
 
 @dataclass(frozen=True)
@@ -24,29 +25,62 @@ class StepMetrics:
     learning_rate: float
     gradient_norm: float  # before clipping
     tokens_per_second: float
+    mfu: float | None = None  # model FLOPs utilisation, of 1; none where the device's peak is not known
+    zeros: list[float] | None = None  # by layer, share of exact zeros of the squared ReLU; none where not measured
 
 
-def append_metrics(path: Path, metrics: StepMetrics) -> None:
-    """Add a line to the log."""
+@dataclass(frozen=True)
+class HeldOut:
+    """The loss on held-out text after a step, in nats a token: of all of it, and by source."""
+
+    step: int
+    tokens: int  # the run's, after the step
+    phase: str
+    loss: float
+    by_source: dict[str, float] = field(default_factory=dict)
+
+
+_Row = TypeVar("_Row", StepMetrics, HeldOut)
+
+
+def append_metrics(path: Path, row: StepMetrics | HeldOut) -> None:
+    """Add a line to a log."""
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(asdict(metrics)) + "\n")
+        file.write(json.dumps(asdict(row)) + "\n")
 
 
 def read_metrics(path: Path) -> list[StepMetrics]:
     """Return the log's steps up to the first line that is not whole: a killed run may have left half of one."""
-    steps = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            steps.append(StepMetrics(**json.loads(line)))
-        except (json.JSONDecodeError, TypeError):
-            break
-    return steps
+    return _read(path, StepMetrics)
+
+
+def read_held_out(path: Path) -> list[HeldOut]:
+    """Return the log's measurements, as `read_metrics` does."""
+    return _read(path, HeldOut)
 
 
 def cut_metrics(path: Path, last_step: int) -> None:
     """Drop the steps after `last_step`, which a resumed run does again."""
-    kept = [step for step in read_metrics(path) if step.step <= last_step]
-    write_text(path, "".join(json.dumps(asdict(step)) + "\n" for step in kept))
+    _cut(path, read_metrics(path), last_step)
+
+
+def cut_held_out(path: Path, last_step: int) -> None:
+    """Drop the measurements after `last_step`."""
+    _cut(path, read_held_out(path), last_step)
+
+
+def _read(path: Path, kind: type[_Row]) -> list[_Row]:
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            rows.append(kind(**json.loads(line)))
+        except (json.JSONDecodeError, TypeError):
+            break
+    return rows
+
+
+def _cut(path: Path, rows: Sequence[StepMetrics] | Sequence[HeldOut], last_step: int) -> None:
+    write_text(path, "".join(json.dumps(asdict(row)) + "\n" for row in rows if row.step <= last_step))
 
 
 def phase_summaries(steps: Sequence[StepMetrics], phases: Sequence[Phase], vocab_size: int) -> list[dict[str, Any]]:

@@ -7,16 +7,19 @@ latent for every head, and a whole sequence is computed at once.
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from trainer.attention import Backend, Documents, attend, see_documents
 from trainer.config import ModelConfig
 from trainer.errors import TrainerError
+from trainer.functional import apply_rope, rms_norm, rope_table, squared_relu
 
 IGNORE_INDEX = -100  # a label that no loss is taken of
 LOSS_CHUNK = 512  # tokens whose logits exist at once; logits of a whole batch would be its largest tensor by far
 
 
 class RMSNorm(nn.Module):
-    """Root-mean-square norm, computed in fp32, cast back, then times the weight."""
+    """Root-mean-square norm over the last dimension."""
 
     def __init__(self, size: int, eps: float) -> None:
         super().__init__()
@@ -24,29 +27,7 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.weight * F.rms_norm(x.float(), (x.shape[-1],), eps=self.eps).to(x.dtype)
-
-
-def rope_table(length: int, dim: int, theta: float, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return cos and sin of the rotary angles of positions 0 … length - 1, each (length, 1, dim / 2) in fp32."""
-    frequencies = theta ** -(torch.arange(0, dim, 2, dtype=torch.float32, device=device) / dim)
-    angles = torch.outer(torch.arange(length, dtype=torch.float32, device=device), frequencies).unsqueeze(1)
-    return angles.cos(), angles.sin()
-
-
-def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn the interleaved pairs (2i, 2i + 1) of `x` (batch, length, heads, dim) by their position's angle.
-
-    Pairing i with i + dim / 2 instead, as Llama's code does, gives other logits whose argmax mostly agrees.
-    """
-    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
-    return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2).to(x.dtype)
-
-
-def attention_mask(document_ids: Tensor) -> Tensor:
-    """Return (batch, 1, length, length), true where a query may see a key: not later, and of the same document."""
-    same = document_ids.unsqueeze(2) == document_ids.unsqueeze(1)
-    return same.tril().unsqueeze(1)
+        return rms_norm(x, self.weight, self.eps)
 
 
 class Attention(nn.Module):
@@ -62,7 +43,7 @@ class Attention(nn.Module):
         self.kv_b_proj = nn.Linear(latent, heads * (config.qk_nope_head_dim + config.v_head_dim), bias=False)
         self.o_proj = nn.Linear(heads * config.v_head_dim, config.hidden_size, bias=False)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, documents: Documents) -> Tensor:
         config = self.config
         heads, nope, rope, value_dim = (
             config.num_attention_heads,
@@ -78,16 +59,7 @@ class Attention(nn.Module):
 
         query = torch.cat((q_nope, apply_rope(q_rope, cos, sin)), dim=-1)
         key = torch.cat((k_nope, k_rope.expand(-1, -1, heads, -1)), dim=-1)
-        if not x.is_cuda:  # the CPU's blocked kernel wants values as wide as keys; the plain one takes twice as long
-            value = F.pad(value, (0, max(0, nope + rope - value_dim)))
-        out = F.scaled_dot_product_attention(
-            query.transpose(1, 2),
-            key.transpose(1, 2),
-            value.transpose(1, 2),
-            attn_mask=mask,
-            is_causal=mask is None,
-        )
-        return self.o_proj(out[..., :value_dim].transpose(1, 2).flatten(2))
+        return self.o_proj(attend(query, key, value, documents).flatten(2))
 
 
 class MLP(nn.Module):
@@ -99,7 +71,7 @@ class MLP(nn.Module):
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.relu(self.up_proj(x)).square())
+        return self.down_proj(squared_relu(self.up_proj(x)))
 
 
 class Block(nn.Module):
@@ -112,8 +84,8 @@ class Block(nn.Module):
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.mlp = MLP(config)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin, mask)
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, documents: Documents) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin, documents)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -126,6 +98,8 @@ class Decoder(nn.Module):
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.attention: Backend = "sdpa"
+        self.recompute = False  # activation checkpointing: a block keeps its input alone and is run again backward
 
     def forward(self, input_ids: Tensor, document_ids: Tensor | None) -> Tensor:
         length = input_ids.shape[1]
@@ -135,10 +109,13 @@ class Decoder(nn.Module):
                 f"{self.config.max_position_embeddings}; shorten the sequence or raise the setting"
             )
         cos, sin = rope_table(length, self.config.qk_rope_head_dim, self.config.rope_theta, input_ids.device)
-        mask = None if document_ids is None else attention_mask(document_ids)
+        documents = see_documents(document_ids, self.attention)
         x = self.embed_tokens(input_ids)
         for layer in self.layers:
-            x = layer(x, cos, sin, mask)
+            if self.recompute and torch.is_grad_enabled():
+                x = checkpoint(layer, x, cos, sin, documents, use_reentrant=False)
+            else:
+                x = layer(x, cos, sin, documents)
         return self.norm(x)
 
 
@@ -166,12 +143,32 @@ class PLM(nn.Module):
         """
         return F.linear(self.model(input_ids, document_ids), self.model.embed_tokens.weight)
 
-    def loss(self, input_ids: Tensor, labels: Tensor, document_ids: Tensor | None = None) -> Tensor:
+    def loss(
+        self, input_ids: Tensor, labels: Tensor, document_ids: Tensor | None = None, count: int | None = None
+    ) -> Tensor:
         """Return the mean cross-entropy, in nats, of the labels that are not `IGNORE_INDEX`; zero if there are none.
 
-        `labels` (batch, length) are shifted already: labels[b, t] is the token after input_ids[b, t]. The logits are
-        computed and differentiated `LOSS_CHUNK` tokens at a time, so that they never exist for the whole batch.
+        The logits are computed and differentiated `LOSS_CHUNK` tokens at a time, so that they never exist for the
+        whole batch.
+
+        Args:
+            input_ids: (batch, length) integers below the vocabulary's size.
+            labels: (batch, length), shifted already: labels[b, t] is the token after input_ids[b, t].
+            document_ids: as in `forward`.
+            count: what the sum is divided by; None: the labels here. A part of a batch is divided by the whole's.
         """
+        total = self._cross_entropy(input_ids, labels, document_ids, "sum").float()
+        return total / ((labels != IGNORE_INDEX).sum().clamp(min=1) if count is None else count)
+
+    def token_losses(self, input_ids: Tensor, labels: Tensor, document_ids: Tensor | None = None) -> Tensor:
+        """Return each label's cross-entropy (batch, length) in nats, fp32, zero where it is `IGNORE_INDEX`.
+
+        The arguments are those of `loss`; so is the memory, and the gradient is computed once more backward.
+        """
+        losses = self._cross_entropy(input_ids, labels, document_ids, "none")
+        return losses.float().view(labels.shape)
+
+    def _cross_entropy(self, input_ids: Tensor, labels: Tensor, document_ids: Tensor | None, reduction: str) -> Tensor:
         hidden = self.model(input_ids, document_ids).flatten(0, 1)
         weight = self.model.embed_tokens.weight
         device = input_ids.device.type
@@ -179,7 +176,6 @@ class PLM(nn.Module):
             dtype = torch.get_autocast_dtype(device)
             hidden, weight = hidden.to(dtype), weight.to(dtype)
         options = torch.nn.LinearCrossEntropyOptions(batch_chunk_size=min(LOSS_CHUNK, hidden.shape[0]))
-        total = F.linear_cross_entropy(
-            hidden, weight, labels.flatten(), reduction="sum", ignore_index=IGNORE_INDEX, options=options
+        return F.linear_cross_entropy(
+            hidden, weight, labels.flatten(), reduction=reduction, ignore_index=IGNORE_INDEX, options=options
         )
-        return total.float() / (labels != IGNORE_INDEX).sum().clamp(min=1)

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from trainer.config import ModelConfig
+from trainer.distributed import ALONE, Ranks, gathered
 from trainer.errors import TrainerError
 from trainer.files import new_folder, read_json, write_json
 from trainer.model import PLM
@@ -64,15 +65,20 @@ def hub_config(config: ModelConfig, end_of_text: int | None, dtype: torch.dtype)
     }
 
 
-def save_pretrained(folder: Path, model: PLM, tokenizer: Path) -> None:
+def save_pretrained(folder: Path, model: PLM, tokenizer: Path, ranks: Ranks = ALONE) -> None:
     """Write weights, configuration and tokenizer to `folder`, whole or not at all.
+
+    Of several ranks all call this together, and the first one writes.
 
     Raises:
         TrainerError: the tokenizer is missing or unusable.
     """
     end_of_text = load_tokenizer(tokenizer).token_to_id(END_OF_TEXT)
+    weights = gathered(dict(model.named_parameters()), ranks)
+    if not ranks.first:
+        return
     with new_folder(folder) as temporary:
-        save_file(model.state_dict(), temporary / WEIGHTS, metadata={"format": "pt"})
+        save_file(weights, temporary / WEIGHTS, metadata={"format": "pt"})
         dtype = model.model.embed_tokens.weight.dtype
         write_json(temporary / CONFIG, hub_config(model.config, end_of_text, dtype))
         copy_tokenizer(tokenizer, temporary)

@@ -1,10 +1,14 @@
-"""WSDC: the learning rate as a pure function of the tokens seen (warm-up, stable, decay, constant)."""
+"""The learning rate as a pure function of the tokens seen: WSDC (warm-up, stable, decay, constant), and two to compare.
+
+Where two schedules have the same segments they are the same function: WSD is WSDC whose decay lasts to the end, and
+the cosine is a WSD whose decay begins where the warm-up ends.
+"""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
-from trainer.config import SEGMENTS, DecayShape, Segment
+from trainer.config import SCHEDULES, SEGMENTS, DecayShape, Schedule, Segment
 from trainer.errors import TrainerError
 
 
@@ -52,6 +56,29 @@ def schedule_ends(phases: Sequence[tuple[Segment, int]], warmup_tokens: int) -> 
         )
     decay_end = stable_end + lengths["decay"]
     return ScheduleEnds(warmup_tokens, stable_end, decay_end, decay_end + lengths["constant"])
+
+
+def rate(
+    kind: Schedule, tokens: float, ends: ScheduleEnds, peak: float, floor: float, shape: DecayShape = "cosine"
+) -> float:
+    """Return the learning rate after `tokens` tokens under one of the schedules.
+
+    - `wsdc`: see there.
+    - `wsd`: the same without a constant tail: the decay begins at `ends.stable_end` and reaches the floor at
+      `ends.total` (Hu et al., arXiv 2404.06395; Hägele et al., arXiv 2405.18392).
+    - `cosine`: from `ends.warmup_end` half a cosine down to the floor at `ends.total`, whatever the shape (Loshchilov
+      and Hutter, arXiv 1608.03983, one cycle, with a warm-up).
+
+    Raises:
+        TrainerError: no such schedule or shape, ends out of order, or `tokens` outside 0 … `ends.total`.
+    """
+    if kind == "wsd":
+        ends = replace(ends, decay_end=ends.total)
+    elif kind == "cosine":
+        ends, shape = replace(ends, stable_end=ends.warmup_end, decay_end=ends.total), "cosine"
+    elif kind != "wsdc":
+        raise TrainerError(f"train.schedule: found {kind!r}, expected one of {SCHEDULES}; correct it in the recipe")
+    return wsdc(tokens, **asdict(ends), peak=peak, floor=floor, shape=shape)
 
 
 def wsdc(

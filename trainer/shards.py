@@ -2,14 +2,17 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from trainer.config import PhaseData
 from trainer.errors import TrainerError
-from trainer.files import read_json, sha256
+from trainer.files import read_json, sha256, write_json
 
 MANIFEST = "manifest.json"
+VERIFIED = "verified.json"
 FORMAT = 1  # version of the shard format that this trainer reads
+
+Kind = Literal["documents", "conversations", "prompts"]  # what a row is
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,12 @@ class Phase:
     """A data phase as its manifest describes it."""
 
     data: PhaseData
+    kind: Kind
     tokens: int
     stages: tuple[Stage, ...]  # in turn; their tokens sum to the phase's
     vocab_size: int
     tokenizer_sha256: str
+    sources: tuple[str, ...]  # names, sorted
     shards: tuple[Shard, ...]
     manifest: bytes
 
@@ -48,18 +53,20 @@ class Phase:
         return self.data.folder / MANIFEST
 
 
-def read_phase(data: PhaseData) -> Phase:
+def read_phase(data: PhaseData, kind: Kind = "documents") -> Phase:
     """Read a phase's manifest; the shards themselves are not touched.
 
     Raises:
-        TrainerError: the manifest is missing or incomplete, describes another phase or segment, or its totals disagree.
+        TrainerError: the manifest is missing or incomplete, describes another phase, segment or kind of rows, or its
+            totals disagree.
     """
     path = data.folder / MANIFEST
     manifest = read_json(path, "the manifest of a phase")
-    for key, expected in (("format", FORMAT), ("phase", data.name), ("segment", data.segment)):
-        if manifest.get(key) != expected:
+    described = {"kind": "documents", **manifest}  # which a manifest of documents does not say
+    for key, expected in (("format", FORMAT), ("phase", data.name), ("segment", data.segment), ("kind", kind)):
+        if described.get(key) != expected:
             raise TrainerError(
-                f"{path}: {key}: found {manifest.get(key)!r}, expected {expected!r}; "
+                f"{path}: {key}: found {described.get(key)!r}, expected {expected!r}; "
                 "build the phase again or correct the run's phases"
             )
     try:
@@ -67,9 +74,10 @@ def read_phase(data: PhaseData) -> Phase:
         rows, tokens = int(manifest["rows"]), int(manifest["tokens"])
         listed = tuple(Stage(int(each["sequence_length"]), int(each["tokens"])) for each in manifest.get("stages", ()))
         vocab_size, digest = int(manifest["tokenizer"]["vocab_size"]), str(manifest["tokenizer"]["sha256"])
+        sources = tuple(sorted(map(str, manifest.get("sources", ()))))
     except (KeyError, TypeError, ValueError) as error:
         raise TrainerError(
-            f"{path}: cannot read {error}, expected rows, tokens, tokenizer and shards; build the phase again"
+            f"{path}: cannot read {error}, expected rows, tokens, tokenizer, sources and shards; build the phase again"
         ) from None
     for key, total, found, parts in (
         ("rows", rows, sum(shard.rows for shard in shards), "shards"),
@@ -80,25 +88,39 @@ def read_phase(data: PhaseData) -> Phase:
             raise TrainerError(
                 f"{path}: {key}: found {total}, expected its {parts}' sum {found}; build the phase again"
             )
-    return Phase(data, tokens, listed or (Stage(None, tokens),), vocab_size, digest, shards, path.read_bytes())
+    stages = listed or (Stage(None, tokens),)
+    return Phase(data, kind, tokens, stages, vocab_size, digest, sources, shards, path.read_bytes())
 
 
 def _shard(folder: Path, entry: dict[str, Any]) -> Shard:
     return Shard(folder / entry["file"], int(entry["rows"]), int(entry["tokens"]), str(entry["sha256"]))
 
 
-def verify_shards(phase: Phase) -> None:
+def verify_shards(phase: Phase, known: Path | None = None) -> None:
     """Compare each shard's bytes with the manifest's digest.
+
+    Args:
+        phase: whose shards.
+        known: JSON file that notes the shards found right, so that a run that goes on reads those anew alone whose
+            size or time has changed since.
 
     Raises:
         TrainerError: a shard is missing or holds other bytes.
     """
+    noted = read_json(known, "the shards that were verified") if known and known.exists() else {}
     for shard in phase.shards:
         if not shard.path.is_file():
             raise TrainerError(f"{shard.path}: not found, expected a shard of {phase.path}; build the phase again")
+        status = shard.path.stat()
+        stamp = [shard.sha256, status.st_size, status.st_mtime_ns]
+        if noted.get(str(shard.path)) == stamp:
+            continue
         found = sha256(shard.path)
         if found != shard.sha256:
             raise TrainerError(
                 f"{shard.path}: found sha256 {found}, expected {shard.sha256} from {phase.path}; "
                 "the file has changed since: restore it or build the phase again"
             )
+        noted[str(shard.path)] = stamp
+    if known:
+        write_json(known, noted)

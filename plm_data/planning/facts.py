@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from plm_data.build import Build
@@ -9,7 +10,7 @@ from plm_data.mix.plan import Plan
 from plm_data.planning.needs import fetch_facts, processor_facts, source_facts, storage_facts
 from plm_data.planning.rate import Rate
 from plm_data.recipe import Recipe
-from plm_data.recipe_after import HubSet
+from plm_data.recipe_conversations import ConversationSet, FileSet, HubSet
 from plm_data.recipe_hub import unpinned
 
 
@@ -29,8 +30,8 @@ def plan_facts(build: Build, plan: Plan, rate: Rate, bytes_per_token: float) -> 
         "unpinned": unpinned(recipe),
         "sft": _sft(recipe),
         "preferences": _preferences(recipe),
-        "evaluate": [task.model_dump() for task in recipe.evaluate],
-        "not_run": recipe.not_run,
+        "tasks": _sets(recipe.evaluate.tasks) if recipe.evaluate else [],
+        "evaluate": [task.model_dump() for task in recipe.evaluate.suite] if recipe.evaluate else [],
     }
 
 
@@ -58,8 +59,15 @@ def _phases(build: Build, plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
-def _set(name: str, data: HubSet) -> dict[str, Any]:
-    return {"name": name, **data.model_dump(mode="json")}
+def _sets(sets: Mapping[str, ConversationSet]) -> list[dict[str, Any]]:
+    return [{"name": name, "where": _where(data), **data.model_dump(mode="json")} for name, data in sets.items()]
+
+
+def _where(data: ConversationSet) -> str:
+    """The repository or the files of a set, or the reader that makes it."""
+    if isinstance(data, HubSet):
+        return data.path
+    return ", ".join(data.paths) if isinstance(data, FileSet) else data.reader
 
 
 def _sft(recipe: Recipe) -> list[dict[str, Any]]:
@@ -67,8 +75,9 @@ def _sft(recipe: Recipe) -> list[dict[str, Any]]:
         {
             "name": name,
             "epochs": phase.epochs,
+            "sequence_length": phase.sequence_length,
             "learning_rate": phase.learning_rate,
-            "sources": [_set(each, data) for each, data in phase.sources.items()],
+            "sources": _sets(phase.sources),
         }
         for name, phase in recipe.sft.items()
     ]
@@ -78,4 +87,4 @@ def _preferences(recipe: Recipe) -> dict[str, Any] | None:
     if recipe.preferences is None:
         return None
     values = recipe.preferences.model_dump(mode="json", by_alias=True, exclude={"prompts"})
-    return values | {"prompts": [_set(name, data) for name, data in recipe.preferences.prompts.items()]}
+    return values | {"prompts": _sets(recipe.preferences.prompts)}

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
+from page_assets import environment
 from plm_data.report.against import BOTH, names, points, relative, signed, verdict
 from plm_data.store import write_text
 from plm_data.text.printable import printable
@@ -38,10 +37,8 @@ def write_comparison(comparison: Json, folder: Path) -> Path:
 
 def render_comparison(comparison: Json) -> str:
     """The page. Every value passes through Jinja's HTML escaping, with hidden characters written out."""
-    environment = Environment(
-        loader=PackageLoader("plm_data.report"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, finalize=lambda value: printable(value) if type(value) is str else value,
-    )  # fmt: skip
+    found = environment("plm_data.report")
+    found.finalize = lambda value: printable(value) if type(value) is str else value
     phases = [
         _table(
             row["name"], "source", ("tokens", "planned", "documents") if _built(row) else ("planned",), row["sources"]
@@ -49,7 +46,7 @@ def render_comparison(comparison: Json) -> str:
         | {"phase": row, "built": _built(row), "total": _figure(row["tokens"] if _built(row) else row["planned"])}
         for row in comparison["phases"]
     ]
-    return environment.get_template("against.html").render(
+    return found.get_template("against.html").render(
         a=comparison["a"],
         b=comparison["b"],
         names=names(comparison),

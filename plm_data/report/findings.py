@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from page_assets import percent, short
 from plm_data.report.measured import OTHER
 from plm_data.text.printable import clip
 
@@ -12,19 +13,6 @@ Json = dict[str, Any]
 
 _NAMED = 4
 _NAME_CHARS = 40
-
-
-def short(n: float) -> str:
-    """A number in at most four figures: 1.04M, 20.0M, 812."""
-    for limit, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):
-        if abs(n) >= limit:
-            return f"{n / limit:.3g}{suffix}"
-    return f"{n:.3g}"
-
-
-def percent(share: float) -> str:
-    """A share of 1 in per cent; what is there but rounds to nothing is not called nothing."""
-    return "< 0.1%" if 0 < share < 0.0005 else f"{100 * share:.1f}%"
 
 
 def findings(shown: Json) -> Json:

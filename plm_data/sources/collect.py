@@ -18,7 +18,7 @@ from plm_data.engine import Step
 from plm_data.recipe_sources import SourceSpec
 from plm_data.shuffle import gather, scatter, scatter_file, scatter_files
 from plm_data.sources import make_reader
-from plm_data.sources.base import Rejected, Watched
+from plm_data.sources.base import Reader, Rejected, Watched
 from plm_data.sources.python_env import UNKNOWN_LICENSE
 from plm_data.store import Counts, Output
 from plm_data.tables import SLICE_BYTES, part_file, runs, slice_writer
@@ -26,7 +26,7 @@ from plm_data.text.hashing import document_id, partition_of
 from plm_data.text.normalise import content_hash, normalise
 
 # More replacement characters than this share of a text mean that its bytes were read in the wrong encoding.
-_MAX_REPLACEMENT_SHARE = 0.05
+MAX_REPLACEMENT_SHARE = 0.05
 
 _FOUND = pa.schema([(name, pa.large_string()) for name in ("id", "name", "text", "license")])
 DOCUMENT = ["id", "name", "text", "license", "content_hash", "bytes"]
@@ -36,7 +36,7 @@ _ROW_BYTES = 400
 _REJECTED = pa.schema([(name, pa.string()) for name in ("id", "name", "verdict", "reason", "detail")])
 
 
-class _Rejected:
+class RejectedRows:
     """Rows that are not kept, written slice by slice: a filter may drop nearly all of a source."""
 
     def __init__(self, write: Callable[[pa.Table], None]):
@@ -63,10 +63,10 @@ class _Rejected:
 
 
 @contextmanager
-def _rejected_rows(out: Path, partition: int) -> Iterator[_Rejected]:
+def rejected_rows(out: Path, partition: int) -> Iterator[RejectedRows]:
     """The file of a partition's rejected rows, whole or not there."""
     with slice_writer(part_file(out, partition, "rejected")) as write:
-        rows = _Rejected(write)
+        rows = RejectedRows(write)
         yield rows
         rows.flush()
 
@@ -89,13 +89,17 @@ class Collect(Step):
     def partitions(self) -> int:
         return self.pieces
 
+    def reader(self) -> Reader:
+        """What gives the documents."""
+        return make_reader(self.source, self.spec)
+
     def run(self, partition: int, out: Path) -> Counts:
         kept = size = 0
         columns: tuple[list[str], ...] = ([], [], [], [])
         known: list[dict[str, str]] = []
         with (
             scatter(scatter_file(out, partition, "found"), _FOUND, self.pieces, "lz4") as rows,
-            _rejected_rows(out, partition) as rejected,
+            rejected_rows(out, partition) as rejected,
             ExitStack() as stack,
         ):
             write_known: Callable[[pa.Table], None] | None = None
@@ -114,7 +118,7 @@ class Collect(Step):
                 for values in columns:
                     values.clear()
 
-            reader = make_reader(self.source, self.spec)
+            reader = self.reader()
             if isinstance(reader, Watched):
                 reader.check_unchanged(self.fingerprint)
             for item in reader.read(partition, self.pieces):
@@ -160,14 +164,32 @@ class Normalise(Step):
         found = scatter_files(self.collected.path, "found")
         best = self._best_of_repeated(found, partition)
         read = kept = 0
-        with slice_writer(part_file(out, partition)) as write, _rejected_rows(out, partition) as rejected:
-            write(_documents(pl.DataFrame(schema=dict.fromkeys(_FOUND.names, pl.String)), rejected))
+        with slice_writer(part_file(out, partition)) as write, rejected_rows(out, partition) as rejected:
+            write(self.documents(pl.DataFrame(schema=dict.fromkeys(_FOUND.names, pl.String)), rejected))
             for batch in _batches(gather(found, partition, self.pieces)):
                 read += batch.height
-                documents = _documents(_without_repeated(batch, best, rejected), rejected)
+                documents = self.documents(_without_repeated(batch, best, rejected), rejected)
                 kept += documents.height
                 write(documents)
         return Counts(read, kept, rejected.dropped, rejected.quarantined)
+
+    def documents(self, batch: pl.DataFrame, rejected: RejectedRows) -> pl.DataFrame:
+        """The documents of a batch; what holds none is added to ``rejected``."""
+        frame = batch.with_columns(normalise(batch["text"]))
+        frame = frame.with_columns(
+            bad=pl.col("text").str.count_matches("\ufffd", literal=True)
+            > MAX_REPLACEMENT_SHARE * pl.col("text").str.len_chars(),
+            empty=~pl.col("text").str.contains(r"\S"),
+        )
+        for identity, name, empty in frame.filter(pl.col("bad") | pl.col("empty")).select("id", "name", "empty").rows():
+            reason, detail = (
+                ("empty", "no text after normalising") if empty else ("broken-encoding", "many replacement characters")
+            )
+            rejected.add(identity, name, "quarantined", reason, detail)
+        kept = frame.filter(~(pl.col("bad") | pl.col("empty")))
+        return kept.with_columns(
+            content_hash(kept["text"]), bytes=pl.col("text").str.len_bytes().cast(pl.Int64)
+        ).select(DOCUMENT)  # fmt: skip
 
     def _best_of_repeated(self, found: list[Path], partition: int) -> dict[str, str]:
         """Id → hash of the text that keeps it, for the ids that come more than once: the smallest, in any order."""
@@ -198,7 +220,7 @@ def _batches(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         yield pl.concat(held)
 
 
-def _without_repeated(batch: pl.DataFrame, best: dict[str, str], rejected: _Rejected) -> pl.DataFrame:
+def _without_repeated(batch: pl.DataFrame, best: dict[str, str], rejected: RejectedRows) -> pl.DataFrame:
     """The rows that keep their id; an id is struck out of ``best`` once it is taken, so that only one row keeps it."""
     if not best:
         return batch
@@ -219,22 +241,3 @@ def _without_repeated(batch: pl.DataFrame, best: dict[str, str], rejected: _Reje
         )
         rejected.add(identity, name, verdict, reason, detail)
     return batch.filter(pl.Series(keep))
-
-
-def _documents(batch: pl.DataFrame, rejected: _Rejected) -> pl.DataFrame:
-    """The documents of a batch; what holds none is added to ``rejected``."""
-    frame = batch.with_columns(normalise(batch["text"]))
-    frame = frame.with_columns(
-        bad=pl.col("text").str.count_matches("\ufffd", literal=True)
-        > _MAX_REPLACEMENT_SHARE * pl.col("text").str.len_chars(),
-        empty=~pl.col("text").str.contains(r"\S"),
-    )
-    for identity, name, empty in frame.filter(pl.col("bad") | pl.col("empty")).select("id", "name", "empty").rows():
-        reason, detail = (
-            ("empty", "no text after normalising") if empty else ("broken-encoding", "many replacement characters")
-        )
-        rejected.add(identity, name, "quarantined", reason, detail)
-    kept = frame.filter(~(pl.col("bad") | pl.col("empty")))
-    return kept.with_columns(
-        content_hash(kept["text"]), bytes=pl.col("text").str.len_bytes().cast(pl.Int64)
-    ).select(DOCUMENT)  # fmt: skip

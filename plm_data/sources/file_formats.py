@@ -122,6 +122,16 @@ class Columns:
             return Raw(identity, text, self.default_license)
         return Raw(identity, text, str(license_name or UNKNOWN_LICENSE))
 
+    def divisible(self, path: str) -> bool:
+        """Whether a stretch of a file of lines can be read without what lies before."""
+        return True
+
+    def items(self, blocks: Iterable[bytes], label: str) -> Iterator[tuple[int, Raw | Reason]]:
+        """What is in each line that is not blank, with its number among these lines. ``label``: of the file."""
+        for number, line in enumerate(split_lines(blocks, self.max_line), 1):
+            if (item := self.parse(line)) is not None:
+                yield number, item
+
     def parse(self, line: bytes | int) -> Raw | Reason | None:
         """The document in a line of JSON; None for a blank line. A number is the size of a line not held."""
         if isinstance(line, int):
@@ -137,6 +147,21 @@ class Columns:
             identity = _exact(line, self.id, identity)
         license_name = None if self.license is None else row.get(self.license)
         return self.document(row.get(self.text, _MISSING), identity, license_name)
+
+    def documents(self, batch: pa.RecordBatch, names: list[str], refusals: list[str | None]) -> Iterator[Raw | Reason]:
+        """The rows of a Parquet batch, of the stored columns ``names``, that are not refused."""
+        passed = [why is None for why in refusals]
+        mask = None if all(passed) else pa.array(passed)
+
+        def cells(name: str | None, convert: Callable[[pa.Array], list[Any]]) -> list[Any]:
+            if name not in names:
+                return [None] * sum(passed)
+            column = _plain(batch.column(name))
+            return convert(column if mask is None else column.filter(mask))
+
+        texts = cells(self.text, lambda column: _texts(column, self.max_bytes))
+        licenses = cells(self.license, lambda column: _cells(column, any_type=True))
+        return map(self.document, texts, cells(self.id, _cells), licenses)
 
 
 def _not_json(line: bytes, error: orjson.JSONDecodeError) -> Reason | None:
@@ -178,7 +203,7 @@ def read_unit(
     if begin == 0:
         yield from read_blocks(file.kind == "lines", file.label, blocks, columns)
         return
-    for number, item in _read_lines(blocks, columns):
+    for number, item in columns.items(blocks, file.label):
         if isinstance(item, Raw):
             yield item
         elif isinstance(file.path, Remote):  # to count its lines would be to fetch again all that lies before
@@ -192,15 +217,8 @@ def read_blocks(lines: bool, label: str, blocks: Iterator[bytes], columns: Colum
     if not lines:
         yield from _read_whole(label, without_bom(blocks), columns)
         return
-    for number, item in _read_lines(without_bom(blocks), columns):
+    for number, item in columns.items(without_bom(blocks), label):
         yield item if isinstance(item, Raw) else Rejected(f"{label}:{number}", "quarantined", *item)
-
-
-def _read_lines(blocks: Iterable[bytes], columns: Columns) -> Iterator[tuple[int, Raw | Reason]]:
-    """What is in each line that is not blank, with its number among these lines."""
-    for number, line in enumerate(split_lines(blocks, columns.max_line), 1):
-        if (item := columns.parse(line)) is not None:
-            yield number, item
 
 
 def _read_whole(label: str, blocks: Iterable[bytes], columns: Columns) -> Iterator[Raw | Rejected]:
@@ -276,7 +294,7 @@ def _read_row_group(unit: Unit, footer: pq.FileMetaData, columns: Columns) -> It
             for batch in file.iter_batches(rows, row_groups=[unit.start], columns=names, use_threads=False):
                 asked = {name: _plain(batch.column(name)).to_pylist() for name in columns.where.columns}
                 refusals = columns.where.refusals(asked, batch.num_rows)
-                documents = _documents(batch, columns, names, refusals)
+                documents = columns.documents(batch, names, refusals)
                 for why in refusals:
                     row += 1
                     if why is not None:
@@ -289,24 +307,6 @@ def _read_row_group(unit: Unit, footer: pq.FileMetaData, columns: Columns) -> It
                         yield Rejected(f"{unit.file.label}:row {row}", "quarantined", *item)
         if (lost := unit.rows_before + group.num_rows - row) != 0:
             raise BrokenFile(f"{unit.file.label}:row {row + 1}", f"{lost} rows fewer than its footer says")
-
-
-def _documents(
-    batch: pa.RecordBatch, columns: Columns, names: list[str], refusals: list[str | None]
-) -> Iterator[Raw | Reason]:
-    """The rows of a batch that are not refused."""
-    passed = [why is None for why in refusals]
-    mask = None if all(passed) else pa.array(passed)
-
-    def cells(name: str | None, convert: Callable[[pa.Array], list[Any]]) -> list[Any]:
-        if name not in names:
-            return [None] * sum(passed)
-        column = _plain(batch.column(name))
-        return convert(column if mask is None else column.filter(mask))
-
-    texts = cells(columns.text, lambda column: _texts(column, columns.max_bytes))
-    licenses = cells(columns.license, lambda column: _cells(column, any_type=True))
-    return map(columns.document, texts, cells(columns.id, _cells), licenses)
 
 
 def _plain(column: pa.Array) -> pa.Array:

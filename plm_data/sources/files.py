@@ -43,9 +43,10 @@ class FilesReader:
     A row that cannot be used is quarantined under FILE:LINE or FILE:row N, both from 1.
     """
 
-    def __init__(self, name: str, spec: FilesSource):
-        self.name, self.spec = name, spec
-        self._columns = Columns(
+    def __init__(self, name: str, spec: FilesSource, place: str | None = None, columns: Columns | None = None):
+        # Where the source stands in the recipe, for errors.
+        self.name, self.spec, self.place = name, spec, place or f"sources.{name}"
+        self._columns = columns or Columns(
             spec.text, spec.id, spec.license_column, spec.license, spec.max_document_bytes, Filter(spec.where)
         )
         # A footer can be large, and a file's row groups come one after the other.
@@ -63,8 +64,7 @@ class FilesReader:
             if not matches:
                 where = "" if is_remote(pattern) else f" (looked in {Path.cwd()})"
                 raise RecipeError(
-                    f"sources.{self.name}.paths: {pattern} leads to no file that can be read{where}; "
-                    f"expected {ACCEPTED}."
+                    f"{self.place}.paths: {pattern} leads to no file that can be read{where}; expected {ACCEPTED}."
                 )
             for file in matches:
                 # One folder may be reached by many links; a link to a file is another name, so another document.
@@ -88,14 +88,14 @@ class FilesReader:
                 raise self._unknown_suffix(file.label)
             if not file.ranges and (file.kind == "parquet" or file.is_zip):
                 raise SourceError(
-                    f"sources.{self.name}.paths: the server of {file.label} gives whole files only, and a file of this "
+                    f"{self.place}.paths: the server of {file.label} gives whole files only, and a file of this "
                     f"kind is read from its end. Copy it to this machine or to a store that gives byte ranges."
                 )
         return files
 
     def _unknown_suffix(self, label: str) -> RecipeError:
         return RecipeError(
-            f"sources.{self.name}.paths: {label} has a suffix that the reader 'files' does not know; "
+            f"{self.place}.paths: {label} has a suffix that the reader 'files' does not know; "
             f"expected {ACCEPTED}, or a folder of such files."
         )
 
@@ -115,11 +115,11 @@ class FilesReader:
 
     def _unreadable(self, error: OSError, label: str | None = None) -> RecipeError:
         where = label or error.filename
-        return RecipeError(f"sources.{self.name}.paths: {where} cannot be read: {error.strerror or error}.")
+        return RecipeError(f"{self.place}.paths: {where} cannot be read: {error.strerror or error}.")
 
     def _broken(self, error: BrokenFile) -> SourceError:
         return SourceError(
-            f"sources.{self.name}: {error.where} is broken: {error.detail}. Mend it, take it out of paths, or set "
+            f"{self.place}: {error.where} is broken: {error.detail}. Mend it, take it out of paths, or set "
             f"broken_files: quarantine to keep what can be read of it."
         )
 
@@ -130,7 +130,7 @@ class FilesReader:
         for file in self.files:
             if file.kind != "parquet" and self.spec.where:
                 raise RecipeError(
-                    f"sources.{self.name}.where: {file.label} is not Parquet, and only that can be filtered by column. "
+                    f"{self.place}.where: {file.label} is not Parquet, and only that can be filtered by column. "
                     f"Take it out of paths, or take where out."
                 )
             if file.kind != "parquet" or file.size == 0:
@@ -147,7 +147,7 @@ class FilesReader:
             if complaint := self._columns.complaint(shape.schema):
                 key, what = complaint
                 raise SourceError(
-                    f"sources.{self.name}.{key}: {file.label} {what}. Name a column that serves, or take the file "
+                    f"{self.place}.{key}: {file.label} {what}. Name a column that serves, or take the file "
                     f"out of paths."
                 )
             shapes[file.path] = shape
@@ -166,7 +166,10 @@ class FilesReader:
                 for group, rows in enumerate(shape.rows):
                     units.append(Unit(file, group, rows_before=before))
                     before += rows
-            elif file.kind == "lines" and file.codec is None and file.ranges and file.size is not None:
+            elif (
+                file.kind == "lines" and file.codec is None and file.ranges and file.size is not None
+                and self._columns.divisible(file.label)
+            ):  # fmt: skip
                 units += [Unit(file, at, min(at + _RANGE, file.size)) for at in range(0, file.size, _RANGE)]
             else:
                 units.append(Unit(file, stop=file.size if file.ranges and file.size is not None else ENDLESS))
@@ -191,7 +194,7 @@ class FilesReader:
 
     def check_unchanged(self, fingerprint: str) -> None:
         """Raise ``SourceError`` if the remote files are other ones than at that fingerprint."""
-        refuse_changed(f"sources.{self.name}", fingerprint, [file.path for file in self.files])
+        refuse_changed(f"{self.place}", fingerprint, [file.path for file in self.files])
 
     def contents(self) -> dict[str, str]:
         return self._contents
@@ -227,7 +230,7 @@ class FilesReader:
                 with suppress(OSError):  # what cannot be asked after cannot be read either
                     _check(unit.file)
                 raise SourceError(
-                    f"sources.{self.name}: {unit.file.label} cannot be read: {error.strerror or error}. "
+                    f"{self.place}: {unit.file.label} cannot be read: {error.strerror or error}. "
                     f"Mend what keeps it from being read, or take it out of paths."
                 ) from error
 

@@ -38,11 +38,12 @@ class HubReader:
     quarantined under FILE:row N or FILE:LINE, from 1.
     """
 
-    def __init__(self, name: str, spec: HubSource):
-        self.name, self.spec = name, spec
+    def __init__(self, name: str, spec: HubSource, place: str | None = None, columns: Columns | None = None):
+        # Where the source stands in the recipe, for errors.
+        self.name, self.spec, self.place = name, spec, place or f"sources.{name}"
         # A source without a commit is planned by what it declares, and nothing is asked of the hub.
-        self._repository = Repository(f"sources.{name}", "datasets", spec.path, spec.revision or "")
-        self._columns = Columns(
+        self._repository = Repository(self.place, "datasets", spec.path, spec.revision or "")
+        self._columns = columns or Columns(
             spec.text, spec.id, spec.license_column, spec.license, spec.max_document_bytes, Filter(spec.where)
         )
 
@@ -56,7 +57,7 @@ class HubReader:
             if not chosen:
                 names = ", ".join(clip(file.name, 80) for file in listed[:5])
                 raise RecipeError(
-                    f"sources.{self.name}.files: {pattern} matches none of the {len(listed)} files of {self.spec.path} "
+                    f"{self.place}.files: {pattern} matches none of the {len(listed)} files of {self.spec.path} "
                     f"at {self.spec.revision}, such as {names}."
                 )
             found.update(chosen)
@@ -64,13 +65,13 @@ class HubReader:
             kind = format_of(file.name)[0]
             if kind not in ("parquet", "lines"):
                 raise RecipeError(
-                    f"sources.{self.name}.files: {clip(file.name, 200)} is neither Parquet nor JSON Lines (.jsonl, "
+                    f"{self.place}.files: {clip(file.name, 200)} is neither Parquet nor JSON Lines (.jsonl, "
                     f".ndjson, .json, plain or with .gz or .zst), which the reader 'hub' reads; match only such files, "
                     f"or take the reader 'huggingface'."
                 )
             if kind == "lines" and self.spec.where:
                 raise RecipeError(
-                    f"sources.{self.name}.where: {clip(file.name, 200)} is not Parquet, and only that can be filtered "
+                    f"{self.place}.where: {clip(file.name, 200)} is not Parquet, and only that can be filtered "
                     f"by column. Leave it out of files, or take where out."
                 )
         return sorted(found)
@@ -134,8 +135,7 @@ class HubReader:
         if complaint := self._columns.complaint(schema):
             key, what = complaint
             raise SourceError(
-                f"sources.{self.name}.{key}: {local.label} {what}. Name a column that serves, or leave the file out "
-                f"of files."
+                f"{self.place}.{key}: {local.label} {what}. Name a column that serves, or leave the file out of files."
             )
         rows = 0
         for number in range(footer.num_row_groups):
@@ -150,12 +150,12 @@ class HubReader:
             rows += group.num_rows
 
     def _lines(self, file: HubFile, begin: int, end: int) -> Iterator[Raw | Rejected]:
-        """The documents of the lines that begin within two bytes of a file; of a compressed one all or none."""
-        packed = format_of(file.name)[1] is not None
-        if packed and begin > 0:
+        """The documents of the lines that begin within two bytes of a file; of one to be read whole all or none."""
+        whole = format_of(file.name)[1] is not None or not self._columns.divisible(file.name)
+        if whole and begin > 0:
             return
         local = _local(file, self._repository.download(file, ".lines"))
-        unit = Unit(local, 0, file.size) if packed else Unit(local, max(begin, 0), min(end, file.size))
+        unit = Unit(local, 0, file.size) if whole else Unit(local, max(begin, 0), min(end, file.size))
         salvage = self.spec.broken_files == "quarantine"
         try:
             yield from read_unit(unit, self._columns, read_footer, LineCounter(), salvage)
@@ -165,7 +165,7 @@ class HubReader:
     def _broken(self, error: BrokenFile, told: bool = True) -> Iterator[Rejected]:
         if self.spec.broken_files == "stop":
             raise SourceError(
-                f"sources.{self.name}: {error.where} is broken: {error.detail}. Leave it out of files, or set "
+                f"{self.place}: {error.where} is broken: {error.detail}. Leave it out of files, or set "
                 f"broken_files: quarantine to keep what can be read of it."
             ) from error
         if told:

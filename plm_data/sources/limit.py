@@ -103,6 +103,7 @@ class Sample(Step):
     """One partition's documents up to where ``Limit`` cuts; the others are dropped."""
 
     name: ClassVar[str] = "sample"
+    columns: ClassVar[tuple[str, ...]] = tuple(DOCUMENT)
     documents: Output
     limit: Output
     seed: int
@@ -124,7 +125,7 @@ class Sample(Step):
             slice_writer(part_file(out, partition)) as write,
             slice_writer(part_file(out, partition, "rejected")) as reject,
         ):
-            for frame in read_slices(part_file(self.documents.path, partition), DOCUMENT):
+            for frame in read_slices(part_file(self.documents.path, partition), self.columns):
                 keep = self._keep(frame, cut["rank"], cut["last"])
                 chosen = frame.filter(keep)
                 reject(frame.filter(~keep).select("id", "name", **beyond))

@@ -45,6 +45,13 @@ class Kind:
             found.append(low + digit)
         return tuple(found)
 
+    def index(self, operands: tuple[int, ...]) -> int:
+        """The number of the problem with these operands."""
+        found = 0
+        for (low, high), operand in zip(reversed(self.ranges), reversed(operands), strict=True):
+            found = found * (high - low + 1) + operand - low
+        return found
+
 
 def _pick(options: tuple[str, ...], *operands: int) -> str:
     return options[sum(operand * (31 * i + 7) for i, operand in enumerate(operands)) % len(options)]

@@ -23,22 +23,26 @@ from plm_data.text.hashing import document_id, partition_of
 _MIN_DOCSTRING = 60
 _MIN_DOCUMENT = 300
 
+# What ``decoded`` and ``parse`` raise of a file that is no Python.
+NOT_PYTHON = (SyntaxError, ValueError, RecursionError, MemoryError, LookupError)
+
 
 class PythonFilesReader:
     """``python-code``: each file that parses. ``python-docs``: the documentation in each file, as prose."""
 
-    def __init__(self, name: str, spec: PythonSource):
-        self.name, self.spec = name, spec
+    def __init__(self, name: str, spec: PythonSource, place: str | None = None):
+        # Where the source stands in the recipe, for errors.
+        self.name, self.spec, self.place = name, spec, place or f"sources.{name}"
 
     @cached_property
-    def _files(self) -> list[PythonFile]:
+    def files(self) -> list[PythonFile]:
         """The files to read: all, or a sample of at most ``max_bytes`` that the hash of the ids decides."""
         asked = [] if self.spec.packages == "all" else list(self.spec.packages)
         known = {STDLIB, *distributions()}
         for package in asked:
             if normal_name(package) not in known:
                 raise RecipeError(
-                    f"sources.{self.name}.packages names {package!r}, which is not installed in this environment; "
+                    f"{self.place}.packages names {package!r}, which is not installed in this environment; "
                     f"install it, or take it out of the list."
                 )
         files = python_files(self.spec.packages, self.spec.exclude)
@@ -53,31 +57,30 @@ class PythonFilesReader:
 
     @cached_property
     def _sums(self) -> list[list[str]]:
-        return [[file.name, file.license, file_sha256(Path(file.path))] for file in self._files]
+        return [[file.name, file.license, file_sha256(Path(file.path))] for file in self.files]
 
     def fingerprint(self) -> str:
         return digest(self._sums)
 
     def contents(self) -> dict[str, str]:
         """By package: a hash of its files."""
-        packages = groupby(zip(self._files, self._sums, strict=True), lambda pair: pair[0].package)
+        packages = groupby(zip(self.files, self._sums, strict=True), lambda pair: pair[0].package)
         return {package: digest([sums for _, sums in pairs]) for package, pairs in packages}
 
     def size_bound(self) -> int:
-        return sum(file.size for file in self._files)
+        return sum(file.size for file in self.files)
 
     def read(self, partition: int, partitions: int) -> Iterator[Raw | Rejected]:
-        for file in self._files:
+        for file in self.files:
             if partition_of(document_id(self.name, file.name), partitions) == partition:
                 yield self._read_file(file)
 
     def _read_file(self, file: PythonFile) -> Raw | Rejected:
         data = Path(file.path).read_bytes()
         try:
-            encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
-            text = data.decode(encoding)
+            text = decoded(data)
             tree = parse(text)
-        except (SyntaxError, ValueError, RecursionError, MemoryError, LookupError) as error:
+        except NOT_PYTHON as error:
             return Rejected(file.name, "quarantined", "does-not-parse", f"{type(error).__name__}: {error}"[:200])
         if self.spec.reader == "python-code":
             if not text.strip():
@@ -88,6 +91,12 @@ class PythonFilesReader:
         if len(prose) < _MIN_DOCUMENT:
             return Rejected(file.name, "dropped", "little-documentation", f"{len(prose)} characters of docstrings")
         return Raw(file.name, prose, file.license)
+
+
+def decoded(data: bytes) -> str:
+    """A source file's text, in the encoding that it declares."""
+    encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+    return data.decode(encoding)
 
 
 def parse(text: str) -> ast.Module:

@@ -39,8 +39,7 @@ class Permutation:
     def __call__(self, index: int) -> int:
         if not 0 <= index < self.size:
             raise IndexError(f"index {index} is not in 0 … {self.size - 1}")
-        half = max(1, ((self.size - 1).bit_length() + 1) // 2)
-        mask = (1 << half) - 1
+        half, mask = self._halves
         while True:
             left, right = index >> half, index & mask
             for turn in range(4):
@@ -48,6 +47,25 @@ class Permutation:
             index = left << half | right
             if index < self.size:
                 return index
+
+    def inverse(self, value: int) -> int:
+        """The index that gives ``value``."""
+        if not 0 <= value < self.size:
+            raise IndexError(f"value {value} is not in 0 … {self.size - 1}")
+        half, mask = self._halves
+        while True:
+            left, right = value >> half, value & mask
+            for turn in reversed(range(4)):
+                left, right = right ^ (self._round(turn, left) & mask), left
+            value = left << half | right
+            if value < self.size:
+                return value
+
+    @property
+    def _halves(self) -> tuple[int, int]:
+        """Bits of half of a number, and their mask."""
+        half = max(1, ((self.size - 1).bit_length() + 1) // 2)
+        return half, (1 << half) - 1
 
     def _round(self, turn: int, value: int) -> int:
         return xxhash.xxh3_64_intdigest(f"{turn}:{value}".encode(), seed=self.seed & 0xFFFFFFFFFFFFFFFF)

@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from pipelines import cli
-from pipelines.stages import open_build, train
+from pipelines.stages import open_build
+from pipelines.training import train
 from plm_data.build import Build
 from plm_data.errors import PlmError, RecipeError
 from plm_data.recipe_file import load_recipe
@@ -41,6 +42,7 @@ def test_reproduce_ends_with_phases_losses_a_sample_and_where_things_lie(first: 
         "report.html",
         "model/final/model.safetensors",
         "model/loss.png",
+        "model/report.html",
         "phase2/manifest.json",
         "held-out/manifest.json",
     ):

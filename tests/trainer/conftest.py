@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from trainer.config import ModelConfig, PhaseData, Segment
@@ -20,6 +21,8 @@ VOCAB_SIZE = 259
 
 Documents = Sequence[Sequence[int]]
 
+torch.set_num_threads(1)  # the models are tiny, and files of tests run side by side
+
 
 def _write_phase(
     folder: Path,
@@ -29,8 +32,14 @@ def _write_phase(
     shards: int = 2,
     row_group: int = 3,
     stages: Sequence[tuple[int, int]] = (),
+    sources: Sequence[str] = ("x",),
+    targets: Sequence[Sequence[int]] | None = None,
+    vocab_size: int = VOCAB_SIZE,
 ) -> PhaseData:
-    """Write documents, as token ids, in the form of a phase; `row_group` is in rows, `stages` (length, documents)."""
+    """Write documents, as token ids, in the form of a phase; `row_group` is in rows, `stages` (length, documents).
+
+    The documents have the `sources` in turn. With `targets`, flat pairs of start and end, they are conversations.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     entries = []
     cuts = np.linspace(0, len(documents), shards + 1).astype(int)
@@ -40,10 +49,13 @@ def _write_phase(
             {
                 "id": [f"{name}-{start + row}" for row in range(len(rows))],
                 "text": [" ".join(map(str, row)) for row in rows],
-                **{column: ["x"] * len(rows) for column in ("source", "domain", "language", "license")},
+                "source": [sources[row % len(sources)] for row in range(start, end)],
+                **{column: ["x"] * len(rows) for column in ("domain", "language", "license")},
                 "tokens": pa.array(rows, pa.list_(pa.int32())),
             }
         )
+        if targets is not None:
+            table = table.append_column("targets", pa.array(targets[start:end], pa.list_(pa.int32())))
         path = folder / f"shard-{number:05d}.parquet"
         pq.write_table(table, path, compression="zstd", row_group_size=row_group)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -56,14 +68,16 @@ def _write_phase(
         "segment": segment,
         "rows": len(documents),
         "tokens": sum(map(len, documents)),
-        "tokenizer": {"vocab_size": VOCAB_SIZE, "sha256": "0" * 64},
-        "sources": {},
+        "tokenizer": {"vocab_size": vocab_size, "sha256": "0" * 64},
+        "sources": {source: {} for source in sources},
         "stages": [
             {"sequence_length": length, "tokens": sum(map(len, part))}
             for (length, _), part in zip(stages, parts, strict=True)
         ],
         "shards": entries,
     }
+    if targets is not None:
+        manifest["kind"] = "conversations"
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return PhaseData(name, segment, folder)
 

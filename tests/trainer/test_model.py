@@ -1,57 +1,20 @@
 """The architecture against an independent implementation, and what packing must not change."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.reference import reference
+from trainer.attention import attention_mask
 from trainer.config import PLM_1_8B, ModelConfig
 from trainer.errors import TrainerError
-from trainer.model import IGNORE_INDEX, PLM, apply_rope, attention_mask, rope_table
+from trainer.functional import apply_rope, rope_table
+from trainer.model import IGNORE_INDEX, PLM
 
 Tiny = Callable[..., ModelConfig]
-
-
-def reference(model: PLM) -> torch.nn.Module:
-    """Build transformers' DeepSeek-V3, dense, with PLM's MLP, out of the same weights."""
-    from transformers import DeepseekV3Config, DeepseekV3ForCausalLM, NemotronConfig
-    from transformers.models.nemotron.modeling_nemotron import NemotronMLP
-
-    config = model.config
-    sizes: dict[str, Any] = {
-        "hidden_size": config.hidden_size,
-        "intermediate_size": config.intermediate_size,
-        "hidden_act": "relu2",
-    }
-    other = DeepseekV3ForCausalLM(
-        DeepseekV3Config(
-            **sizes,
-            vocab_size=config.vocab_size,
-            num_hidden_layers=config.num_hidden_layers,
-            num_attention_heads=config.num_attention_heads,
-            num_key_value_heads=config.num_attention_heads,
-            q_lora_rank=None,
-            kv_lora_rank=config.kv_lora_rank,
-            qk_nope_head_dim=config.qk_nope_head_dim,
-            qk_rope_head_dim=config.qk_rope_head_dim,
-            v_head_dim=config.v_head_dim,
-            first_k_dense_replace=config.num_hidden_layers,
-            rope_interleave=True,
-            rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta},
-            rms_norm_eps=config.rms_norm_eps,
-            max_position_embeddings=config.max_position_embeddings,
-            tie_word_embeddings=True,
-        )
-    )
-    for layer in other.model.layers:
-        layer.mlp = NemotronMLP(NemotronConfig(**sizes, mlp_bias=False))
-    missing, unexpected = other.load_state_dict(model.state_dict(), strict=False)
-    assert (missing, unexpected) == (["lm_head.weight"], [])  # tied: has no tensor of its own here
-    other.tie_weights()
-    return other.eval()
 
 
 def randomised(config: ModelConfig, scale: float = 10.0) -> PLM:

@@ -1,15 +1,16 @@
-"""WSDC: ends, continuity and shapes; and how phases make the ends."""
+"""WSDC: ends, continuity and shapes; how phases make the ends; and the two schedules to compare with."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.config import DECAY_SHAPES, DecayShape
+from trainer.config import DECAY_SHAPES, SCHEDULES, DecayShape, Schedule
 from trainer.errors import TrainerError
-from trainer.schedule import ScheduleEnds, schedule_ends, wsdc
+from trainer.schedule import ScheduleEnds, rate, schedule_ends, wsdc
 
 ENDS: dict[str, Any] = {"warmup_end": 100, "stable_end": 600, "decay_end": 900, "total": 1000}
 RATES: dict[str, Any] = {"peak": 1.0, "floor": 0.1}
@@ -107,3 +108,61 @@ def test_phases_make_the_ends() -> None:
 def test_wrong_phases_are_named(phases: list[Any], warmup: int, message: str) -> None:
     with pytest.raises(TrainerError, match=message):
         schedule_ends(phases, warmup)
+
+
+@st.composite
+def rates(draw: st.DrawFn) -> tuple[ScheduleEnds, float, float, DecayShape]:
+    found = draw(schedules())
+    return ScheduleEnds(*(found[name] for name in ENDS)), found["peak"], found["floor"], found["shape"]
+
+
+@pytest.mark.parametrize("kind", SCHEDULES)
+@given(given_rates=rates(), x=st.floats(0, 1))
+def test_every_schedule_rises_from_zero_to_the_peak_and_ends_at_the_floor(
+    kind: Schedule, given_rates: tuple[ScheduleEnds, float, float, DecayShape], x: float
+) -> None:
+    ends, peak, floor, shape = given_rates
+    assert rate(kind, 0, ends, peak, floor, shape) == 0
+    assert rate(kind, ends.warmup_end, ends, peak, floor, shape) == pytest.approx(peak)
+    assert rate(kind, ends.total, ends, peak, floor, shape) == floor
+    after = rate(kind, ends.warmup_end + x * (ends.total - ends.warmup_end), ends, peak, floor, shape)
+    assert floor * (1 - 1e-12) <= after <= peak * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("kind", SCHEDULES)
+@given(given_rates=rates())
+def test_every_schedule_is_continuous_at_every_end(
+    kind: Schedule, given_rates: tuple[ScheduleEnds, float, float, DecayShape]
+) -> None:
+    ends, peak, floor, shape = given_rates
+    for end in (ends.warmup_end, ends.stable_end, ends.decay_end):
+        before, after = (rate(kind, end + step, ends, peak, floor, shape) for step in (-1e-7, 1e-7))
+        assert before == pytest.approx(after, abs=1e-3 * peak)
+
+
+@given(rates(), st.floats(0, 1))
+def test_schedules_are_equal_where_their_segments_are(
+    given_rates: tuple[ScheduleEnds, float, float, DecayShape], x: float
+) -> None:
+    ends, peak, floor, shape = given_rates
+    values = {kind: rate(kind, x * ends.stable_end, ends, peak, floor, shape) for kind in SCHEDULES}
+    assert values["wsdc"] == values["wsd"]  # until the decay begins
+    if x * ends.stable_end <= ends.warmup_end:
+        assert values["cosine"] == pytest.approx(values["wsdc"])
+    tokens = x * ends.total
+    no_tail = replace(ends, decay_end=ends.total)
+    assert rate("wsd", tokens, no_tail, peak, floor, shape) == rate("wsdc", tokens, no_tail, peak, floor, shape)
+    at_once = replace(ends, stable_end=ends.warmup_end)
+    assert rate("cosine", tokens, at_once, peak, floor) == rate("wsd", tokens, at_once, peak, floor, "cosine")
+
+
+def test_schedules_part_where_they_should() -> None:
+    ends = ScheduleEnds(**ENDS)
+    halfway = [rate(kind, 800, ends, 1.0, 0.1, "linear") for kind in SCHEDULES]
+    assert halfway == pytest.approx([0.1 + 0.9 / 3, 0.1 + 0.9 / 2, 0.1 + 0.45 * (1 + math.cos(math.pi * 7 / 9))])
+    assert [rate(kind, 950, ends, 1.0, 0.1, "linear") for kind in SCHEDULES[:2]] == pytest.approx([0.1, 0.1 + 0.9 / 8])
+
+
+def test_an_unknown_schedule_is_an_error() -> None:
+    with pytest.raises(TrainerError, match="train.schedule: found 'step', expected one of"):
+        rate("step", 0, ScheduleEnds(**ENDS), 1.0, 0.1)  # type: ignore[arg-type]

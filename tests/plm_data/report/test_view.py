@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plm_data.report.findings import percent, short
+from page_assets import percent, short
 from plm_data.report.groups import MOST_SHOWN, groups
 from plm_data.report.view import chart_data, view, visible
 from plm_data.text.printable import printable

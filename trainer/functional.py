@@ -1,0 +1,81 @@
+"""The model's elementwise functions, with gradients written out where autograd's own would take more passes or memory.
+
+Under torch.compile the plain formula stands instead: the compiler fuses it, and its gradient, by itself.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def squared_relu(x: Tensor) -> Tensor:
+    """Return relu(x)², element by element."""
+    if torch.compiler.is_compiling():
+        return F.relu(x).square()
+    return _SquaredReLU.apply(x)
+
+
+class _SquaredReLU(torch.autograd.Function):
+    """Keeps relu(x) alone: its gradient, 2·relu(x), is zero where x was not positive, so no mask is needed."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        kept = x.clamp_min(0)
+        ctx.save_for_backward(kept)
+        return kept * kept
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (kept,) = ctx.saved_tensors
+        return (gradient * kept).mul_(2)
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """Divide the last dimension by its root mean square in fp32, cast back, then multiply by the weight."""
+    if torch.compiler.is_compiling() or x.is_cuda:
+        return weight * F.rms_norm(x.float(), (x.shape[-1],), eps=eps).to(x.dtype)
+    return _RMSNorm.apply(x, weight, eps)
+
+
+class _RMSNorm(torch.autograd.Function):
+    """Keeps the input and a number a row."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        wide = x.float()
+        inverse = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_()
+        inverse = inverse.div_(x.shape[-1]).add_(eps).rsqrt_()
+        ctx.save_for_backward(x, weight, inverse)
+        return (wide * inverse).to(x.dtype) * weight
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, weight, inverse = ctx.saved_tensors
+        normed = x.float() * inverse
+        inner = gradient.float() * weight
+        for_weight = (gradient * normed).flatten(0, -2).sum(0).to(weight.dtype)
+        share = torch.linalg.vecdot(inner, normed).unsqueeze(-1).div_(x.shape[-1])
+        return torch.addcmul(inner, normed, share, value=-1).mul_(inverse).to(x.dtype), for_weight, None
+
+
+def rope_table(length: int, dim: int, theta: float, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return cos and sin of the rotary angles of positions 0 … length - 1, each (length, 1, dim / 2) in fp32."""
+    frequencies = theta ** -(torch.arange(0, dim, 2, dtype=torch.float32, device=device) / dim)
+    angles = torch.outer(torch.arange(length, dtype=torch.float32, device=device), frequencies).unsqueeze(1)
+    return angles.cos(), angles.sin()
+
+
+def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn the interleaved pairs (2i, 2i + 1) of `x` (batch, length, heads, dim) by their position's angle, in fp32.
+
+    Pairing i with i + dim / 2 instead, as Llama's code does, gives other logits whose argmax mostly agrees.
+    """
+    pairs = x.float().unflatten(-1, (-1, 2))
+    if torch.compiler.is_compiling():  # the compiler has no complex numbers
+        even, odd = pairs.unbind(-1)
+        turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)
+    else:
+        turned = torch.view_as_real(torch.view_as_complex(pairs.contiguous()) * torch.complex(cos, sin))
+    return turned.flatten(-2).to(x.dtype)
