@@ -210,6 +210,7 @@ def serve() -> None:
 
 cli.add_command(cli_align.align)
 cli.add_command(cli_align.chat)
+cli.add_command(cli_align.compare_alignment)
 cli.add_command(cli_inspect.explain)
 cli.add_command(cli_inspect.samples)
 cli.add_command(cli_inspect.near)
