@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipelines import cli_inspect, cli_lock, cli_mix, cli_plan, cli_recipe, cli_report
+from pipelines import cli_evaluate, cli_inspect, cli_lock, cli_mix, cli_plan, cli_recipe, cli_report
 from pipelines.cli_inspect import home_option
 from pipelines.cli_report import print_facts
 
@@ -198,6 +198,7 @@ def serve() -> None:
     sys.exit(serve_deployments(*deployments()))
 
 
+cli.add_command(cli_evaluate.evaluate)
 cli.add_command(cli_inspect.explain)
 cli.add_command(cli_inspect.samples)
 cli.add_command(cli_inspect.near)

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from tokenizers import Tokenizer
 
 from trainer.alignment.chains import Policy
-from trainer.alignment.prompts import read_prompts
+from trainer.alignment.prompts import Prompt, read_prompts
 from trainer.chat import ChatML
 from trainer.config import HELD_OUT, PhaseData
 from trainer.errors import TrainerError
@@ -93,14 +94,18 @@ def _phase(folder: Path, kind: str) -> Phase:
     manifest = read_json(folder / MANIFEST, f"the manifest of a folder of held-out {kind}")
     found = manifest.get("kind", "documents")
     if found != kind:
-        raise TrainerError(f"{folder / MANIFEST}: kind: found {found!r}, expected {kind!r}; give the folder of the {kind}")
+        raise TrainerError(
+            f"{folder / MANIFEST}: kind: found {found!r}, expected {kind!r}; give the folder of the {kind}"
+        )
     return read_phase(PhaseData(str(manifest.get("phase")), HELD_OUT, folder))
 
 
 def _bits(asked: Asked, parts: Parts, model: PLM, tokenizer: Tokenizer, window: int) -> dict[str, Any]:
     made = command(asked, *(["--held-out", str(asked.held_out)] if asked.held_out else []))
     if asked.held_out is None:
-        return {"command": command(asked, "--held-out", "DIR"), "reason": "no folder of held-out documents was found"}
+        made = command(asked, "--held-out", "DIR")
+        reason = "no folder of held-out documents was found"
+        return {"command": made, "reason": reason, "total": None, "sources": [], "domains": []}
     phase = _phase(asked.held_out, "documents")
     key = {"manifest": sha256(phase.path), "window": window, "limit": asked.limit}
     rows = sum(shard.rows for shard in phase.shards)
@@ -108,11 +113,12 @@ def _bits(asked: Asked, parts: Parts, model: PLM, tokenizer: Tokenizer, window: 
     def measure() -> dict[str, Any]:
         with progress_line(asked, "bits per byte", min(rows, asked.limit or rows)) as advance:
             end_of_text = tokenizer.token_to_id(END_OF_TEXT)
+            assert end_of_text is not None  # as every tokenizer that was loaded has it
             return bits_per_byte(model, phase, end_of_text, window, limit=asked.limit, progress=advance)
 
     result, reused = parts.make("bits", key, measure)
     asked.say(f"bits per byte: {result['total']['bits_per_byte']:.4f}{', reused' if reused else ''}")
-    return {"command": made, **result}
+    return {"command": made, "reason": None, **result}
 
 
 def _tasks(asked: Asked, parts: Parts, model: PLM, tokenizer: Tokenizer) -> dict[str, Any]:
@@ -121,7 +127,7 @@ def _tasks(asked: Asked, parts: Parts, model: PLM, tokenizer: Tokenizer) -> dict
     options += ["--run-generated-code"] if asked.run_code else []
     made = command(asked, *options)
     if asked.tasks is None:
-        return {"command": made, "reason": "no folder of tasks was found"}
+        return {"command": made, "reason": "no folder of tasks was found", "turns": [], "examples": []}
     phase = _phase(asked.tasks, "prompts")
     verify_shards(phase)
     rows = sum(shard.rows for shard in phase.shards)
@@ -141,23 +147,27 @@ def _tasks(asked: Asked, parts: Parts, model: PLM, tokenizer: Tokenizer) -> dict
     for turn in range(asked.refine + 1):
         name = f"tasks-{turn}"
         path = parts.folder / f"{name}.parquet"
-        before = answers
-
-        def work() -> list[dict[str, Any]]:
-            with progress_line(asked, "direct answers" if turn == 0 else f"refinement {turn}", len(prompts)) as advance:
-                made = answer(policy, prompts, before, run_code=asked.run_code, progress=advance)
-            write_answers(path, made)
-            return summarise(made)
-
         if not path.is_file():
             parts.path(name).unlink(missing_ok=True)
+        work = partial(_turn, asked, policy, prompts, answers, path)
         groups, reused = parts.make(name, {**key, "turn": turn}, work)
         answers = read_answers(path)
         turns.append({"turn": turn, "groups": groups, "answers": f"{FOLDER}/{path.name}"})
         share = groups[-1]["share"]
         shown = "not judged" if share is None else f"{100 * share:.1f}% of {groups[-1]['questions']}"
-        asked.say(f"exact match, {'direct' if turn == 0 else f'after {turn} refinements'}: {shown}{', reused' if reused else ''}")
-    return {"command": made, "turns": turns, "examples": _examples(answers or [])}
+        title = "direct" if turn == 0 else f"refined {turn} ×"
+        asked.say(f"exact match, {title}: {shown}{', reused' if reused else ''}")
+    return {"command": made, "reason": None, "turns": turns, "examples": _examples(answers or [])}
+
+
+def _turn(
+    asked: Asked, policy: Policy, prompts: Sequence[Prompt], before: Sequence[Answered] | None, path: Path
+) -> list[dict[str, Any]]:
+    """Answer all tasks once, or refine the answers before; keep each answer and return the summary."""
+    with progress_line(asked, "answers" if before is None else "refinements", len(prompts)) as advance:
+        answers = answer(policy, prompts, before, run_code=asked.run_code, progress=advance)
+    write_answers(path, answers)
+    return summarise(answers)
 
 
 def _examples(answers: Sequence[Answered]) -> list[dict[str, Any]]:
