@@ -23,7 +23,7 @@ from benchmarks.corpus import Corpus, corpus, opened
 from plm_data.build import Build
 from plm_data.mix.plan import Declared, make_plan
 from plm_data.recipe import PhaseSpec
-from plm_data.shards import shard_writer
+from plm_data.shards import SCHEMA, shard_writer
 
 # Of the tokens that are kept, so that a phase has to choose.
 _SHARE = 0.9
@@ -103,7 +103,7 @@ def _write_again(shards: list[Path], out: Path) -> tuple[int, int, int, float]:
         with pq.ParquetFile(shard) as file:
             groups = [file.read_row_group(group) for group in range(file.num_row_groups)]
         start = time.perf_counter()
-        with shard_writer(out / shard.name) as writer:
+        with shard_writer(out / shard.name, SCHEMA) as writer:
             for group in groups:
                 writer.write_table(group, row_group_size=group.num_rows)
         seconds += time.perf_counter() - start

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipelines import cli_evaluate, cli_inspect, cli_lock, cli_mix, cli_plan, cli_recipe, cli_report
+from pipelines import (
+    cli_align,
+    cli_evaluate,
+    cli_inspect,
+    cli_lock,
+    cli_mix,
+    cli_plan,
+    cli_recipe,
+    cli_report,
+    cli_train,
+)
 from pipelines.cli_inspect import home_option
 from pipelines.cli_report import print_facts
 
@@ -47,7 +57,12 @@ def _open(recipe: str, home: Path | None, workers: int | None, training: bool = 
 
 @cli.command(epilog="Example: plm build recipes/nano.yaml --phase phase2")
 @_recipe
-@click.option("--phase", "phases", multiple=True, help="Phase to build: of the pre-training, of sft, preferences or tasks; repeatable.  [default: all]")
+@click.option(
+    "--phase",
+    "phases",
+    multiple=True,
+    help="Phase to build: of the pre-training, of sft, preferences or tasks; repeatable.  [default: all]",
+)
 @click.option("--locked", is_flag=True, help="Refuse whatever differs from the recipe's lock, before and after.")
 @home_option
 @_workers
@@ -132,6 +147,7 @@ def _print_training(made: Build, summary: dict[str, Any]) -> None:
     click.echo(f"  last loss is {summary['phases'][-1]['ratio']:.3f} of ln(vocabulary)")
     click.echo(f"model folder: {relative(made.folder / 'model' / 'final')}")
     click.echo(f"loss curve:   {relative(made.folder / 'model' / 'loss.png')}")
+    click.echo(f"training report: {relative(made.folder / 'model' / 'report.html')}")
 
 
 @cli.command(epilog="Example: plm sample recipes/nano.yaml --prompt 'def ' --max-tokens 60")
@@ -198,6 +214,8 @@ def serve() -> None:
     sys.exit(serve_deployments(*deployments()))
 
 
+cli.add_command(cli_align.align)
+cli.add_command(cli_align.chat)
 cli.add_command(cli_evaluate.evaluate)
 cli.add_command(cli_inspect.explain)
 cli.add_command(cli_inspect.samples)
@@ -213,6 +231,8 @@ cli.add_command(cli_plan.plan)
 cli.add_command(cli_recipe.new)
 cli.add_command(cli_recipe.check)
 cli.add_command(cli_recipe.schema)
+cli.add_command(cli_train.compare_schedules)
+cli.add_command(cli_train.training_report)
 
 
 def main() -> None:

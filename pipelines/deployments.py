@@ -8,11 +8,11 @@ from pipelines.flows import build_phase, reproduce, train
 from pipelines.serve import deployment
 
 DEFAULT_RECIPE = "nano"
-PHASES = ("phase1", "phase2", "phase3")
+PHASES = ("phase1", "phase2", "phase3", "sft1", "sft2", "preferences")
 
 
 def deployments() -> list[RunnerDeployment]:
-    """``build-phase1`` … ``build-phase3``, ``train`` and ``reproduce``; each takes ``recipe`` as a parameter."""
+    """``build-PHASE`` for each of ``PHASES``, ``train`` and ``reproduce``; each takes ``recipe`` as a parameter."""
     phases = [deployment(build_phase, f"build-{phase}", recipe=DEFAULT_RECIPE, phase=phase) for phase in PHASES]
     return [
         *phases,

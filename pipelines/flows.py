@@ -79,11 +79,16 @@ _CURATE_STEPS = 6
 
 
 def _phase(build: Build, phase: str, progress: _Progress) -> None:
+    if phase in build.recipe.after:
+        after = build.chat(phase)
+        progress.run(f"collect {phase}", lambda: after.documents)
+        progress.run(f"decide {phase}", lambda: after.decided)
     progress.run(f"mix {phase}", lambda: build.selection(phase))
     progress.run(f"write shards of {phase}", lambda: build.shards(phase))
 
 
-_PHASE_STEPS = 2
+def _phase_steps(build: Build, phase: str) -> int:
+    return 4 if phase in build.recipe.after else 2
 
 
 def _report(build: Build, progress: _Progress) -> Path:
@@ -119,10 +124,10 @@ def _key(build: Build) -> str:
 def build_phase(
     recipe: str = "nano", phase: str = "phase1", home: str | None = None, workers: int | None = None
 ) -> str:
-    """Build one phase of a recipe, from its sources to its shards, and the mixture report."""
+    """Build one phase of a recipe, of the pre-training or after it, from its sources to its shards, and the report."""
     build = _opened(recipe, home, workers)
     build.check(phase)
-    progress = _Progress(f"{_key(build)}-{phase}-progress", _CURATE_STEPS + _PHASE_STEPS + 1)
+    progress = _Progress(f"{_key(build)}-{phase}-progress", _CURATE_STEPS + _phase_steps(build, phase) + 1)
     _curate(build, progress)
     _phase(build, phase, progress)
     path = _report(build, progress)
@@ -135,7 +140,7 @@ def build_phase(
 def train(recipe: str = "nano", home: str | None = None, workers: int | None = None) -> dict[str, Any]:
     """Build what is missing of a recipe's phases and train its model through them."""
     build = _opened(recipe, home, workers, training=True)
-    progress = _Progress(f"{_key(build)}-train-progress", _CURATE_STEPS + _PHASE_STEPS * len(build.recipe.phases) + 2)
+    progress = _Progress(f"{_key(build)}-train-progress", _CURATE_STEPS + 2 * len(build.recipe.phases) + 2)
     return _train(build, progress)
 
 
@@ -159,7 +164,7 @@ def _train(build: Build, progress: _Progress) -> dict[str, Any]:
 def reproduce(recipe: str = "nano", home: str | None = None, workers: int | None = None) -> dict[str, Any]:
     """All of a recipe: every phase, the report, the model, and samples of its text."""
     build = _opened(recipe, home, workers, training=True)
-    steps = _CURATE_STEPS + _PHASE_STEPS * len(build.recipe.phases) + 3
+    steps = _CURATE_STEPS + 2 * len(build.recipe.phases) + 3
     progress = _Progress(f"{_key(build)}-reproduce-progress", steps)
     summary = _train(build, progress)
     prompts = build.recipe.train.sample_prompts if build.recipe.train else ()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from plm_data.recipe import ModelSpec, Recipe, TrainSpec
 from plm_data.recipe_file import find_recipe, load_recipe
 from plm_data.report.card import write_card
 from plm_data.report.page import write_report
-from plm_data.store import code_version, digest, locked
+from plm_data.store import Output, code_version, digest, locked
 from trainer.config import ModelConfig, PhaseData, TrainConfig
 
 # What the trained weights do not depend on.
@@ -31,9 +32,16 @@ def open_build(
     progress: bool = False,
     say: Callable[[str], None] = lambda _: None,
     training: bool = False,
+    tokens: int | None = None,
 ) -> Build:
-    """The build of a recipe, checked: raises ``RecipeError`` before any work if it, or its training, cannot be."""
-    build = Build(load_recipe(recipe), home or default_home(), workers, progress, say)
+    """The build of a recipe, checked: raises ``RecipeError`` before any work if it, or its training, cannot be.
+
+    With ``tokens`` it is the recipe at that budget.
+    """
+    loaded = load_recipe(recipe)
+    build = Build(
+        loaded if tokens is None else with_budget(loaded, tokens), home or default_home(), workers, progress, say
+    )
     build.check()
     if training:
         check_training(build.recipe)
@@ -60,9 +68,10 @@ def build_phases(build: Build, phases: Sequence[str] = ()) -> tuple[Path, dict[s
 
 
 def _build_shards(build: Build, phases: Sequence[str]) -> None:
-    for phase in phases:
+    wanted = phases or build.all_phases
+    for phase in wanted:
         build.check(phase)
-    for phase in phases or build.all_phases:
+    for phase in wanted:
         build.shards(phase)
 
 
@@ -90,41 +99,83 @@ def write_views(build: Build) -> tuple[Path, dict[str, Any]]:
     return path, facts
 
 
-def train(build: Build, progress: bool = True, say: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
-    """Train through all phases and show the result as ``FOLDER/model``; a finished run is only looked up.
+@dataclass(frozen=True)
+class Training:
+    """A recipe's training: what every run of it has, its settings, and the folder of a run with such settings."""
 
-    The run's folder is named by the hash of all that shapes it, so another recipe, corpus or trainer never
-    meets its checkpoints.
-    """
-    from trainer.pretrain import pretrain  # late: torch takes seconds, which a plan need not wait for
+    build: Build
+    model: ModelConfig
+    settings: TrainConfig
+    phases: dict[str, Output]
+    held_out: Output | None
+    key: dict[str, Any]  # of all that shapes the weights, with the recipe's own settings
 
+    def folder(self, settings: TrainConfig) -> Path:
+        """The folder of a run, named by the hash of all that shapes it.
+
+        So another recipe, corpus or trainer never meets its checkpoints. ``settings`` are the recipe's, but for the
+        schedule and the seed.
+        """
+        train = {**self.key["train"], "schedule": settings.schedule}
+        return self.build.store.folder("train", digest({**self.key, "train": train, "seed": settings.seed}))
+
+    def run(
+        self, settings: TrainConfig, out: Path, progress: bool = True, say: Callable[[str], None] = lambda _: None
+    ) -> dict[str, Any]:
+        """Train in a folder, write the run's report and return its summary; a finished run is only looked up."""
+        from trainer.pretrain import pretrain  # late: torch takes seconds, which a plan need not wait for
+        from trainer.report.page import REPORT, write_training_report
+
+        segments = self.build.recipe.phases
+        phases = [PhaseData(name, segments[name].segment, output.path) for name, output in self.phases.items()]
+        held_out = PhaseData(HELD_OUT, HELD_OUT, self.held_out.path) if self.held_out else None
+        out.mkdir(parents=True, exist_ok=True)
+        with locked(out / ".lock"):
+            summary = pretrain(self.model, settings, phases, self.build.tokenizer.path, out, progress, held_out, say)
+            if not (summary["reused"] and (out / REPORT).exists()):
+                write_training_report(out)
+        return summary
+
+
+def training(build: Build) -> Training:
+    """A recipe's training, its phases built; raises ``RecipeError`` if it has none."""
     recipe = build.recipe
     model_spec, train_spec = check_training(recipe)
     shards = {phase: build.shards(phase) for phase in recipe.phases}
     held_out = build.held_out()
-    model = model_config(model_spec, _vocab_size(build))
-    settings = train_spec.model_dump(exclude={"sample_prompts"})
-    config = TrainConfig(**settings, seed=recipe.seed)
-    key = digest(
-        {
-            "shards": {phase: output.key for phase, output in shards.items()},
-            "held_out": held_out.key if held_out else None,
-            "model": model_spec.model_dump(mode="json", exclude_none=True),
-            "train": train_spec.model_dump(mode="json", exclude=_HARMLESS),
-            "seed": recipe.seed,
-            "trainer": code_version("trainer.pretrain"),
-        }
-    )
-    out = build.store.folder("train", key)
-    out.mkdir(parents=True, exist_ok=True)
-    phases = [
-        PhaseData(name=name, segment=recipe.phases[name].segment, folder=output.path) for name, output in shards.items()
-    ]
-    measured = PhaseData(name=HELD_OUT, segment=HELD_OUT, folder=held_out.path) if held_out else None
-    with locked(out / ".lock"):
-        summary = pretrain(model, config, phases, build.tokenizer.path, out, progress, measured, say)
+    key = {
+        "shards": {phase: output.key for phase, output in shards.items()},
+        "held_out": held_out.key if held_out else None,
+        "model": model_spec.model_dump(mode="json", exclude_none=True),
+        "train": train_spec.model_dump(mode="json", exclude=_HARMLESS),
+        "trainer": code_version("trainer.pretrain"),
+    }
+    settings = TrainConfig(**train_spec.model_dump(exclude={"sample_prompts"}), seed=recipe.seed)
+    return Training(build, model_config(model_spec, _vocab_size(build)), settings, shards, held_out, key)
+
+
+def train(build: Build, progress: bool = True, say: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+    """Train through all phases and show the result as ``FOLDER/model``; a finished run is only looked up."""
+    made = training(build)
+    out = made.folder(made.settings)
+    summary = made.run(made.settings, out, progress, say)
     build.show(out, "model")
     return summary
+
+
+def with_budget(recipe: Recipe, tokens: int) -> Recipe:
+    """The recipe at another budget: its phases, and the warm-up, each the same share of it.
+
+    It has a name of its own, so that what is built of it is not taken for the recipe's.
+    """
+    _, train_spec = check_training(recipe)
+    share = tokens / sum(phase.tokens for phase in recipe.phases.values())
+    phases = {
+        name: phase.model_copy(update={"tokens": max(1, round(phase.tokens * share))})
+        for name, phase in recipe.phases.items()
+    }
+    train_spec = train_spec.model_copy(update={"warmup_tokens": round(train_spec.warmup_tokens * share)})
+    return recipe.model_copy(update={"name": f"{recipe.name}-{tokens}", "phases": phases, "train": train_spec})
 
 
 def model_config(spec: ModelSpec, tokens: int) -> ModelConfig:

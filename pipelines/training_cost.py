@@ -31,7 +31,8 @@ def training_facts(recipe: Recipe, tflops: float, mfu: float) -> dict[str, Any] 
     for name, tuned in recipe.sft.items():
         declared = [each.tokens for each in tuned.sources.values()]
         tokens = None if None in declared else sum(each or 0 for each in declared)
-        rows.append(_row(name, tokens, tuned.epochs, flops_per_token(config, recipe.train.sequence_length)))
+        length = tuned.sequence_length or recipe.train.sequence_length
+        rows.append(_row(name, tokens, tuned.epochs, flops_per_token(config, length)))
     for row in rows:
         seconds = None if row["flops"] is None else row["flops"] / (tflops * 1e12 * mfu)
         row["hours"] = None if seconds is None else seconds / 3600

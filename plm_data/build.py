@@ -21,6 +21,8 @@ from plm_data.mix.ranked import ROWS_A_BUCKET, Rank, Ranked
 from plm_data.mix.select import Bands, Place, Select, selected
 from plm_data.mix.weights import needs_supply, sources_of
 from plm_data.recipe import TASKS
+from plm_data.recipe_after_checks import place_of
+from plm_data.recipe_hub import refuse_unpinned
 from plm_data.shards import Fetch, WriteShards
 from plm_data.shuffle import buckets_of
 from plm_data.store import Output, temporary_name
@@ -58,6 +60,8 @@ class Build(Curation):
             )
         for after in self.recipe.after:
             self.chat(after).check()
+        if phase in self.recipe.after:
+            refuse_unpinned(self.recipe, ".".join(place_of(phase)))
         bands, rows = self.banding
         if bands * rows > self.recipe.curate.dedup.permutations:
             raise RecipeError(

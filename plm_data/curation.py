@@ -21,7 +21,7 @@ from plm_data.attributes.quality import STOP_WORDS
 from plm_data.attributes.tokens import Tokenise, TrainTokenizer
 from plm_data.decisions import winners
 from plm_data.decisions.columns import SourceColumns
-from plm_data.decisions.guardrails import check_guardrails
+from plm_data.decisions.guardrails import QUARANTINE_KEY, check_guardrails
 from plm_data.decisions.judge import Judge
 from plm_data.decisions.verdicts import Decide
 from plm_data.dedup import clusters
@@ -325,9 +325,11 @@ class Curation:
         self.check_guardrails(decided, self.recipe.curate.guardrails)
         return decided
 
-    def check_guardrails(self, decided: dict[str, Output], guardrails: Guardrails) -> None:
+    def check_guardrails(
+        self, decided: dict[str, Output], guardrails: Guardrails, quarantine_key: str = QUARANTINE_KEY
+    ) -> None:
         """Raises ``GuardrailError`` if what was decided is beyond the guardrails."""
-        check_guardrails(decided, guardrails)
+        check_guardrails(decided, guardrails, quarantine_key)
 
     def table(self, name: Literal["ledger", "verdicts", "rejected"]) -> pl.LazyFrame:
         """The decisions of all sources: the ledger, one row a document, or what was rejected before."""

@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from plm_data.build import Build
+from plm_data.decisions.guardrails import QUARANTINE_KEY
 from plm_data.engine import Step
 from plm_data.mix.planned import PlanMix
 from plm_data.recipe import Guardrails, Recipe
+from plm_data.recipe_after_checks import place_of
+from plm_data.recipe_hub import unpinned
 from plm_data.store import RECORD, Counts, Output, read_record
 
 _UNKNOWN = "?"
@@ -57,7 +60,10 @@ class _DryRun(Build):
             self._follow("plan", "all")
         for phase in self.recipe.phases:
             self._phase(phase, known=not any(_is_unknown(axis.output) for axis in ranked.values()))
+        without_commit = unpinned(self.recipe)
         for phase in self.recipe.after:
+            if any(key.startswith(f"{'.'.join(place_of(phase))}.") for key in without_commit):
+                continue  # nothing says what it would be built from
             self._phase(phase, known=not any(_is_unknown(axis.output) for axis in self.chat(phase).ranked.values()))
         return self._found
 
@@ -102,7 +108,9 @@ class _DryRun(Build):
         counts = Counts(**last["rows"]) if last else Counts()
         return Output(step.name, "", self.store.root / _UNKNOWN, counts, reused=False, content=_UNKNOWN)
 
-    def check_guardrails(self, decided: dict[str, Output], guardrails: Guardrails) -> None:
+    def check_guardrails(
+        self, decided: dict[str, Output], guardrails: Guardrails, quarantine_key: str = QUARANTINE_KEY
+    ) -> None:
         """What is not decided yet cannot be checked."""
 
     def _record(self, stage: str, of: str) -> dict[str, Any] | None:

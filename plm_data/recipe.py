@@ -13,7 +13,6 @@ from plm_data.recipe_keys import Commit, Count, CountOrZero, HubPath, Name, Shar
 from plm_data.recipe_sources import Source
 from plm_data.rules import RULE_SETS
 
-
 # Phases after pre-training that are not called by the recipe.
 PREFERENCES: Final = "preferences"
 TASKS: Final = "tasks"

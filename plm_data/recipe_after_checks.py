@@ -43,7 +43,9 @@ def _check_splits(recipe: Recipe, where: Where) -> list[str]:
         for name, spec in recipe.after.get(TASKS, {}).items()
         if isinstance(spec, MathsSet)
     }  # fmt: skip
-    trained = {("sources", name): spec.seed for name, spec in recipe.sources.items() if isinstance(spec, MathsSource)}
+    trained: dict[tuple[str, ...], int] = {
+        ("sources", name): spec.seed for name, spec in recipe.sources.items() if isinstance(spec, MathsSource)
+    }
     trained |= {
         (*place_of(phase), name): spec.seed
         for phase, sets in recipe.after.items()
@@ -51,8 +53,8 @@ def _check_splits(recipe: Recipe, where: Where) -> list[str]:
         if phase != TASKS and isinstance(spec, MathsSet)
     }
     return [
-        f"{where(*place, 'seed')}: {'.'.join(place)} has the seed {seed} and evaluate.tasks.{task} the seed {other}, so "
-        f"that it may train on the problems of the task; give both one seed."
+        f"{where(*place, 'seed')}: {'.'.join(place)} has the seed {seed} and evaluate.tasks.{task} the seed {other}, "
+        f"so that it may train on the problems of the task; give both one seed."
         for task, other in held_out.items()
         for place, seed in trained.items()
         if seed != other

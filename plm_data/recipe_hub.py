@@ -48,7 +48,7 @@ def unpinned(recipe: Recipe) -> list[str]:
 
 
 def refuse_unpinned(recipe: Recipe, section: str = "sources") -> None:
-    """Raise ``RecipeError`` if a source of a section or the tokenizer has no commit: nothing would say what was built."""
+    """Raise ``RecipeError`` if a source of a section, or the tokenizer, has no commit: nothing says what was built."""
     keys = [key for key in unpinned(recipe) if key == "tokenizer" or key.startswith(f"{section}.")]
     if keys:
         raise RecipeError(

@@ -71,26 +71,23 @@ def attend(query: Tensor, key: Tensor, value: Tensor, documents: Documents) -> T
         (batch, length, heads, value's width).
     """
     if documents.blocks is not None:
-        kernel = flex_attention if torch.compiler.is_compiling() else _compiled_flex()
+        kernel: Callable[..., Tensor] = flex_attention if torch.compiler.is_compiling() else _compiled_flex()
         out = kernel(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), block_mask=documents.blocks)
-        return out.transpose(1, 2)  # type: ignore[no-any-return]
+        return out.transpose(1, 2)
     width = value.shape[-1]
     if not value.is_cuda:  # the CPU's blocked kernel wants values as wide as keys; the plain one takes twice as long
         value = F.pad(value, (0, max(0, key.shape[-1] - width)))
     if documents.lengths is not None:
         return _by_document(query, key, value, documents.lengths)[..., :width]
     mask = None if documents.mask is None else documents.mask.to(query.dtype)
-    heads = (each.transpose(1, 2) for each in (query, key, value))
-    out = F.scaled_dot_product_attention(*heads, attn_mask=mask, is_causal=mask is None)
+    q, k, v = (each.transpose(1, 2) for each in (query, key, value))
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
     return out.transpose(1, 2)[..., :width]
 
 
 def _by_document(query: Tensor, key: Tensor, value: Tensor, lengths: tuple[int, ...]) -> Tensor:
-    pieces = [each.flatten(0, 1).split(lengths) for each in (query, key, value)]
-    outs = [
-        F.scaled_dot_product_attention(*(each.transpose(0, 1).unsqueeze(0) for each in piece), is_causal=True)
-        for piece in zip(*pieces, strict=True)
-    ]
+    pieces = [each.flatten(0, 1).transpose(0, 1).unsqueeze(0).split(lengths, dim=2) for each in (query, key, value)]
+    outs = [F.scaled_dot_product_attention(q, k, v, is_causal=True) for q, k, v in zip(*pieces, strict=True)]
     return torch.cat(outs, dim=2).squeeze(0).transpose(0, 1).unflatten(0, query.shape[:2])
 
 
@@ -100,16 +97,16 @@ def _blocks(document_ids: Tensor) -> BlockMask:
     def seen(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return (query >= key) & (document_ids[row, query] == document_ids[row, key])
 
-    make = _compiled_blocks() if document_ids.is_cuda else create_block_mask
-    return make(seen, batch, None, length, length, device=document_ids.device)  # type: ignore[no-any-return]
+    make: Callable[..., BlockMask] = _compiled_blocks() if document_ids.is_cuda else create_block_mask
+    return make(seen, batch, None, length, length, device=document_ids.device)
 
 
 @cache
-def _compiled_flex() -> Callable[..., Any]:
+def _compiled_flex() -> Any:
     """FlexAttention's fused kernel; run plainly it would hold every score."""
     return torch.compile(flex_attention, dynamic=False) if torch.cuda.is_available() else flex_attention
 
 
 @cache
-def _compiled_blocks() -> Callable[..., Any]:
+def _compiled_blocks() -> Any:
     return torch.compile(create_block_mask, dynamic=False)

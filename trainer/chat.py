@@ -1,7 +1,8 @@
 """Turns of a conversation as token ids (ChatML), and the turn that asks for a refinement.
 
 A turn is `<|im_start|>{role}\\n{text}<|im_end|>\\n`. The special tokens are put in as ids and never parsed out of a
-text: one that holds `<|im_end|>` stays text, so that nothing in a corpus or an answer can end its turn.
+text: one that holds `<|im_end|>` stays text, so that nothing in a corpus or an answer can end its turn. A turn's head
+and its text are encoded apart, as in the shards: so a prompt's tokens begin those of the conversation that it grows to.
 """
 
 from collections.abc import Sequence
@@ -39,8 +40,7 @@ class ChatML:
         self._specials = frozenset((self.start, self.end, self._special(END_OF_TEXT)))
         self._plain = Tokenizer.from_str(tokenizer.to_str())
         self._plain.encode_special_tokens = True  # despite its name: special tokens in a text are encoded as text
-        self._newline = self.encode("\n")
-        self._open = [self.start, *self.encode("assistant\n")]
+        self._close = [self.end, *self.encode("\n")]
 
     def _special(self, token: str) -> int:
         found = self.tokenizer.token_to_id(token)
@@ -64,16 +64,19 @@ class ChatML:
 
     def turns(self, turns: Sequence[Turn]) -> list[int]:
         """Return the tokens of whole turns."""
-        return [token for role, text in turns for token in self._turn(self.encode(f"{role}\n{text}"))]
+        return [token for role, text in turns for token in (*self._head(role), *self.encode(text), *self._close)]
 
     def prompt(self, turns: Sequence[Turn]) -> list[int]:
         """Return the tokens of whole turns and of the assistant's start, to be completed."""
-        return [*self.turns(turns), *self._open]
+        return [*self.turns(turns), *self._head("assistant")]
 
     def reply(self, prompt: Sequence[int], answer: Sequence[int], text: str) -> list[int]:
         """Return a prompt with the assistant's answer to it, the user's next message, and the assistant's start."""
-        closed = [*prompt, *answer, self.end, *self._newline]
-        return [*closed, *self.prompt([Turn("user", text)])]
+        return [*self.closed(prompt, answer), *self.prompt([Turn("user", text)])]
 
-    def _turn(self, tokens: Sequence[int]) -> list[int]:
-        return [self.start, *tokens, self.end, *self._newline]
+    def closed(self, prompt: Sequence[int], answer: Sequence[int]) -> list[int]:
+        """Return a prompt with the assistant's answer to it, its turn ended."""
+        return [*prompt, *answer, *self._close]
+
+    def _head(self, role: Role) -> list[int]:
+        return [self.start, *self.encode(f"{role}\n")]

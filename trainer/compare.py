@@ -71,11 +71,7 @@ def run_schedules(
     Raises:
         TrainerError: too few schedules or seeds, one given twice, or a run that measured no held-out loss.
     """
-    _check("schedules", schedules)
-    _check("seeds", seeds)
-    for schedule in schedules:
-        if schedule not in SCHEDULES:
-            raise TrainerError(f"schedules: found {schedule!r}, expected some of {', '.join(SCHEDULES)}; correct it")
+    check_compared(schedules, seeds)
     runs = []
     planned = list(itertools.product(seeds, schedules))
     for number, (seed, schedule) in enumerate(planned, start=1):
@@ -86,6 +82,15 @@ def run_schedules(
         say(f"run {number} of {len(planned)}: {schedule}, seed {seed}: held-out loss {run.loss:.4f}")
         runs.append(run)
     return runs
+
+
+def check_compared(schedules: Sequence[Schedule], seeds: Sequence[int]) -> None:
+    """Raise `TrainerError` unless there are two or more schedules and seeds, each known and given once."""
+    _check("schedules", schedules)
+    _check("seeds", seeds)
+    for schedule in schedules:
+        if schedule not in SCHEDULES:
+            raise TrainerError(f"schedules: found {schedule!r}, expected some of {', '.join(SCHEDULES)}; correct it")
 
 
 def finished_run(train: TrainConfig, folder: Path, summary: dict[str, Any]) -> Run:
@@ -145,13 +150,8 @@ def comparison(runs: Sequence[Run]) -> dict[str, Any]:
     """Return the whole comparison as it is written to compare-schedules.json: by schedule, by pair, and in words."""
     pairs = differences(runs)
     winner, seeds = lowest(pairs), seeds_of(runs)
-    verdict = (
-        f"{winner} ends lower than every other by more than the noise between seeds."
-        if winner
-        else f"No winner: over {len(seeds)} seeds no schedule is lower than every other by more than the noise."
-    )
     return {
-        "verdict": verdict,
+        "verdict": _in_words(winner, pairs, len(seeds), runs[0].tokens),
         "lowest": winner,
         "judged_by": f"paired differences of the held-out loss over {len(seeds)} seeds; Student's t intervals, "
         f"{CONFIDENCE:.0%} for all {len(pairs)} pairs together (Bonferroni)",
@@ -161,6 +161,20 @@ def comparison(runs: Sequence[Run]) -> dict[str, Any]:
         "pairs": [asdict(pair) for pair in pairs],
         "runs": [{**asdict(run), "folder": str(run.folder)} for run in runs],
     }
+
+
+def _in_words(winner: Schedule | None, pairs: Sequence[Difference], seeds: int, tokens: int) -> str:
+    if winner:
+        return f"After {tokens:,} tokens {winner} is lower than every other by more than the noise between seeds."
+    said = (
+        f"No winner after {tokens:,} tokens: over {seeds} seeds none is lower than every other by more than the noise."
+    )
+    seen = [
+        f"{pair.a if pair.high < 0 else pair.b} is lower than {pair.b if pair.high < 0 else pair.a}"
+        for pair in pairs
+        if pair.verdict != NO_DIFFERENCE
+    ]
+    return said + (f" Seen: {', '.join(seen)}." if seen else " No difference was seen between any two.")
 
 
 def schedules_of(runs: Sequence[Run]) -> tuple[Schedule, ...]:

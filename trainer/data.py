@@ -75,14 +75,15 @@ def batches(
     Documents are packed by best fit (`pack_full`), a window at a time. Every token is an input exactly once, and every
     token but a document's first is a label exactly once: a document that is cut goes on in another sequence, and its
     first token there is the label of the last one before the cut. Only the last window is padded, by less than a
-    sequence. Conversations are packed the same way but never cut (`pack_whole`), with padding in any sequence.
+    sequence. Conversations are packed the same way but never cut (`pack_whole`), with padding in any sequence, and
+    the labels are their targets alone.
 
     The order of the sequences is drawn within each window, from the seed, the epoch and the window's number; neither
     the batch size nor the ranks matter to it. A batch's sequence i goes to rank i mod `world`. The last batch may hold
     fewer sequences: there, sequences of nothing but padding even the ranks out.
 
     Args:
-        phase: shards to read; at most two windows and a row group are in memory.
+        phase: shards to read; at most two windows, eight bytes a token, and a row group are in memory.
         sequence_length: tokens a sequence.
         batch_size: sequences a batch, of all ranks together.
         consumed: sequences of this phase to skip, the `Batch.sequences` of the last batch that was used.
@@ -106,13 +107,13 @@ def batches(
         )
     stop = phase.tokens if stop is None else stop
     windows = _windows(phase, sequence_length, window, consumed, start, stop, (seed, epoch), with_sources)
-    parts: list[tuple[_Window, np.ndarray]] = []  # of the batch to come: windows, and sequences of each
+    parts: list[tuple[_Window, int, int]] = []  # of the batch to come: windows, and from which sequence to which
     missing = batch_size
-    for each, order in windows:
-        while len(order):
-            parts.append((each, order[:missing]))
-            missing -= len(parts[-1][1])
-            order = order[len(parts[-1][1]) :]
+    for each, first in windows:
+        while first < each.pieces.sequences:
+            last = min(first + missing, each.pieces.sequences)
+            parts.append((each, first, last))
+            missing, first = missing - (last - first), last
             if not missing:
                 consumed += batch_size
                 yield _batch(parts, sequence_length, consumed, rank, world, with_sources)
@@ -125,8 +126,8 @@ def batches(
 @dataclass(frozen=True)
 class _Window:
     documents: Documents
-    pieces: Pieces
-    tokens: np.ndarray  # int64, by sequence
+    pieces: Pieces  # in the order that is drawn
+    tokens: np.ndarray  # int64, before each sequence and in all
     targets: np.ndarray
 
 
@@ -139,8 +140,8 @@ def _windows(
     stop: int,
     seed: tuple[int, int],
     with_sources: bool,
-) -> Iterator[tuple[_Window, np.ndarray]]:
-    """Yield (window, its sequences in the order that is drawn) from the first sequence that is not consumed."""
+) -> Iterator[tuple[_Window, int]]:
+    """Yield (window, its first sequence that is not consumed), from the window that holds the first of all."""
     counts: Iterable[int]
     if phase.kind == "documents":
         span = window * length
@@ -157,10 +158,11 @@ def _windows(
     groups = read_documents(phase, position, stop, with_sources)
     for each, documents in enumerate(regroup(groups, counts), number):
         pieces = pack(documents.lengths, length)
-        order = np.random.default_rng((*seed, each)).permutation(pieces.sequences)
-        counted = np.concatenate((np.zeros(1, np.int64), np.cumsum(documents.labels != IGNORE_INDEX)))
-        targets = pieces.sums(counted[pieces.starts + pieces.sizes] - counted[pieces.starts])
-        yield _Window(documents, pieces, pieces.sums(pieces.sizes), targets), order[skip:]
+        pieces = pieces.reordered(np.random.default_rng((*seed, each)).permutation(pieces.sequences))
+        ignored = np.flatnonzero(documents.labels == IGNORE_INDEX)  # few, but in conversations
+        bounds = np.searchsorted(ignored, (pieces.starts, pieces.starts + pieces.sizes))
+        tokens = pieces.totals(pieces.sizes)
+        yield _Window(documents, pieces, tokens, tokens - pieces.totals(bounds[1] - bounds[0])), skip
         skip = 0
 
 
@@ -193,40 +195,50 @@ def _conversation_windows(
 
 
 def _batch(
-    parts: list[tuple[_Window, np.ndarray]],
+    parts: list[tuple[_Window, int, int]],
     length: int,
     consumed: int,
     rank: int,
     world: int,
     with_sources: bool,
 ) -> Batch:
-    """Lay out a rank's share of the sequences in `parts`."""
-    count = sum(len(rows) for _, rows in parts)
-    shape = (math.ceil(count / world), length)
-    inputs, numbers, labels = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.full(shape, IGNORE_INDEX)
-    sources = np.full(shape, -1) if with_sources else None
-    before = done = 0
-    for window, rows in parts:
-        own = rows[(rank - before) % world :: world]
-        share = slice(done, done + len(own))
+    """Lay out a rank's share of the sequences in `parts`: window, first, last (not included)."""
+    count = sum(last - first for _, first, last in parts)
+    own = math.ceil(count / world)
+    packed = np.empty((3, own, length), np.int64)
+    sources = np.full((own, length), -1) if with_sources else None
+    before = done = tokens = targets = 0
+    for window, first, last in parts:
         documents, pieces = window.documents, window.pieces
-        layout = (pieces.starts, pieces.sizes, pieces.firsts, own)
-        _lay_out(documents.tokens, documents.labels, *layout, inputs[share], labels[share], numbers[share])
+        mine = range(first + (rank - before) % world, last, world)
+        layout = (pieces.starts, pieces.sizes, pieces.firsts)
+        _lay_out(documents.tokens, documents.labels, *layout, mine.start, last, world, packed, done)
         if sources is not None:
-            of_pieces = documents.sources[pieces.documents]
-            found = np.minimum(pieces.firsts[own, None] + numbers[share], len(of_pieces) - 1)
-            padding = numbers[share] == np.diff(pieces.firsts)[own, None]
-            sources[share] = np.where(padding, -1, of_pieces[found])
-        before, done = before + len(rows), done + len(own)
+            share = slice(done, done + len(mine))
+            sources[share] = _sources(window, mine, packed[2, share])
+        before, done = before + last - first, done + len(mine)
+        tokens += int(window.tokens[last] - window.tokens[first])
+        targets += int(window.targets[last] - window.targets[first])
+    packed[:, done:] = [[[0]], [[IGNORE_INDEX]], [[0]]]
+    input_ids, labels, document_ids = torch.from_numpy(packed)
     return Batch(
-        input_ids=torch.from_numpy(inputs),
-        labels=torch.from_numpy(labels),
-        document_ids=torch.from_numpy(numbers),
-        tokens=int(sum(window.tokens[rows].sum() for window, rows in parts)),
+        input_ids=input_ids,
+        labels=labels,
+        document_ids=document_ids,
+        tokens=tokens,
         sequences=consumed,
-        targets=int(sum(window.targets[rows].sum() for window, rows in parts)),
+        targets=targets,
         sources=None if sources is None else torch.from_numpy(sources),
     )
+
+
+def _sources(window: _Window, sequences: range, numbers: np.ndarray) -> np.ndarray:
+    """Return the source of each token from its piece's number, -1 where there is padding."""
+    firsts = window.pieces.firsts
+    pieces = firsts[list(sequences), None] + numbers
+    of_pieces = window.documents.sources[window.pieces.documents]
+    padding = pieces == firsts[[sequence + 1 for sequence in sequences], None]
+    return np.where(padding, -1, of_pieces[np.minimum(pieces, len(of_pieces) - 1)])
 
 
 @njit(cache=True, nogil=True)
@@ -236,20 +248,24 @@ def _lay_out(
     starts: np.ndarray,
     sizes: np.ndarray,
     firsts: np.ndarray,
-    rows: np.ndarray,
-    inputs_out: np.ndarray,
-    labels_out: np.ndarray,
-    numbers_out: np.ndarray,
+    first: int,
+    last: int,
+    step: int,
+    packed: np.ndarray,
+    row: int,
 ) -> None:  # pragma: no cover - compiled
-    """Copy the pieces of sequences `rows` to the outputs' rows, which are padding before."""
-    for row in range(len(rows)):
-        first, last = firsts[rows[row]], firsts[rows[row] + 1]
+    """Lay sequences out from the output's `row` on: (inputs, labels, document ids, row, position)."""
+    length = packed.shape[2]
+    for sequence in range(first, last, step):
         at = 0
-        for piece in range(first, last):
-            start = starts[piece]
-            for i in range(sizes[piece]):
-                inputs_out[row, at] = tokens[start + i]
-                labels_out[row, at] = labels[start + i]
-                numbers_out[row, at] = piece - first
-                at += 1
-        numbers_out[row, at:] = last - first
+        for piece in range(firsts[sequence], firsts[sequence + 1]):
+            start, size = starts[piece], sizes[piece]
+            packed[0, row, at : at + size] = tokens[start : start + size]
+            packed[1, row, at : at + size] = labels[start : start + size]
+            packed[2, row, at : at + size] = piece - firsts[sequence]
+            at += size
+        if at < length:
+            packed[0, row, at:] = 0
+            packed[1, row, at:] = IGNORE_INDEX
+            packed[2, row, at:] = firsts[sequence + 1] - firsts[sequence]
+        row += 1

@@ -39,7 +39,7 @@ class Ranks:
             return list(values)
         total = torch.tensor(values, dtype=torch.float64, device=self.device)
         dist.all_reduce(total)
-        return total.tolist()  # type: ignore[no-any-return]
+        return total.tolist()
 
     def most(self, value: int) -> int:
         """Return the largest of the ranks' values."""

@@ -60,8 +60,9 @@ def read_lengths(phase: Phase) -> np.ndarray:
     for shard in phase.shards:
         with _open(shard) as file:
             found = [_lengths(_column(file, shard, group, "tokens")) for group in range(file.num_row_groups)]
-        if (total := sum(int(part.sum()) for part in found)) != shard.tokens:
-            raise _disagrees(shard, sum(map(len, found)), total)
+        rows, tokens = sum(map(len, found)), sum(int(part.sum()) for part in found)
+        if (rows, tokens) != (shard.rows, shard.tokens):
+            raise _disagrees(shard, rows, tokens)
         lengths += found
     return np.concatenate(lengths)
 

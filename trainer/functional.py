@@ -14,7 +14,7 @@ def squared_relu(x: Tensor) -> Tensor:
     """Return relu(x)², element by element."""
     if torch.compiler.is_compiling():
         return F.relu(x).square()
-    return _SquaredReLU.apply(x)  # type: ignore[no-any-return]
+    return _SquaredReLU.apply(x)
 
 
 class _SquaredReLU(torch.autograd.Function):
@@ -27,7 +27,7 @@ class _SquaredReLU(torch.autograd.Function):
         return kept * kept
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (kept,) = ctx.saved_tensors
         return (gradient * kept).mul_(2)
 
@@ -36,7 +36,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """Divide the last dimension by its root mean square in fp32, cast back, then multiply by the weight."""
     if torch.compiler.is_compiling() or x.is_cuda:
         return weight * F.rms_norm(x.float(), (x.shape[-1],), eps=eps).to(x.dtype)
-    return _RMSNorm.apply(x, weight, eps)  # type: ignore[no-any-return]
+    return _RMSNorm.apply(x, weight, eps)
 
 
 class _RMSNorm(torch.autograd.Function):
@@ -51,7 +51,7 @@ class _RMSNorm(torch.autograd.Function):
         return (wide * inverse).to(x.dtype) * weight
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         x, weight, inverse = ctx.saved_tensors
         normed = x.float() * inverse
         inner = gradient.float() * weight

@@ -22,9 +22,9 @@ from trainer.config import TrainConfig
 from trainer.data import Batch
 from trainer.distributed import Ranks, accumulating, whole
 from trainer.errors import TrainerError, TrainingStopped
+from trainer.evaluation.held_out import held_out_losses
 from trainer.events import Events
 from trainer.files import write_json
-from trainer.evaluation.held_out import held_out_losses
 from trainer.metrics import HELD_OUT_METRICS, METRICS, HeldOut, StepMetrics, append_metrics, read_metrics
 from trainer.model import PLM
 from trainer.precision import autocast, is_bf16

@@ -28,13 +28,13 @@ class ChatML:
 
     def __init__(self, folder: Path):
         self._tokenizer = load_tokenizer(folder)
-        ids = [self._tokenizer.token_to_id(token) for token in (TURN_START, TURN_END)]
-        if None in ids:
+        start, end = self._tokenizer.token_to_id(TURN_START), self._tokenizer.token_to_id(TURN_END)
+        if start is None or end is None:
             raise StoreError(
                 f"{folder}: the tokenizer has no {TURN_START} and {TURN_END}, which conversations are marked with; "
                 f"take one that has, such as Qwen2's, or train one."
             )
-        self._start, self._end = ids
+        self._start, self._end = start, end
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of texts, none of them special."""

@@ -133,7 +133,9 @@ def _code_task(row: Row) -> Conversation | Reason:
         checks = [*_lines(row["test_list"]), *_lines(row["test"])]
         tests = "\n".join([*lines, *checks, ""]) if checks else ""
         # The tests alone say what the function is called.
-        question = f"{asked}\n\nYour code should pass these tests:\n\n{fenced(chr(10).join(checks))}" if checks else asked
+        question = (
+            f"{asked}\n\nYour code should pass these tests:\n\n{fenced(chr(10).join(checks))}" if checks else asked
+        )
     known = {"answer": tests, "check": "python"} if tests else {}
     return conversation([(USER, question), (ASSISTANT, fenced(code))], **known)
 
@@ -171,8 +173,8 @@ def _joined(content: Any) -> Any:
     """OpenAI's content may be a list of parts; one that is not of text is no text."""
     if not isinstance(content, list):
         return content
-    parts = [part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None for part in content]
-    return "".join(parts) if all(isinstance(part, str) for part in parts) else content
+    texts = [part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)]
+    return "".join(texts) if len(texts) == len(content) else content
 
 
 _FORMS: dict[Form, Callable[[Row], Conversation | Reason]] = {

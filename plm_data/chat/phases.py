@@ -15,6 +15,7 @@ from plm_data.chat.sets import make_set_reader
 from plm_data.chat.shards import FetchConversations, FetchPrompts, WriteConversations, WritePrompts
 from plm_data.chat.steps import CollectConversations, Converse, Decontaminate, SampleConversations
 from plm_data.curation import Curation
+from plm_data.decisions.guardrails import QUARANTINE_KEY
 from plm_data.dedup.clusters import Sign
 from plm_data.engine import Step
 from plm_data.errors import RecipeError
@@ -116,11 +117,14 @@ class ConversationPhase(Curation):
     def _run(self, stage: str, steps: Mapping[str, Step]) -> dict[str, Output]:
         return self._corpus._run(f"{stage} {self.phase}", steps)
 
-    def check_guardrails(self, decided: dict[str, Output], guardrails: Guardrails) -> None:
-        self._corpus.check_guardrails(decided, guardrails)
+    def check_guardrails(
+        self, decided: dict[str, Output], guardrails: Guardrails, quarantine_key: str = QUARANTINE_KEY
+    ) -> None:
+        key = ".".join((*place_of(self.phase)[:-1], "max_quarantined"))
+        self._corpus.check_guardrails(decided, guardrails, key)
 
     @property
-    def tokenizer(self) -> Output:  # type: ignore[override]
+    def tokenizer(self) -> Output:
         return self._corpus.tokenizer
 
     @cached_property

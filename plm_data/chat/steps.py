@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -34,10 +34,11 @@ from plm_data.text.normalise import content_hash, normalise
 PROMPT_COLUMNS = ("question", "reference", "answer", "check", "chosen", "rejected")
 # A conversation as a document: its rendering is the text. ``asked``: hashes of what its users say; ``origin``: the
 # name of the document that it was made of; ``tokens`` and ``targets``: little-endian int32.
-_OWN = {
+_OWN: dict[str, Any] = {
     "turns": pl.Int64, "asked": pl.List(pl.UInt64), "origin": pl.String, "token_count": pl.Int64, "tokens": pl.Binary,
     "target_count": pl.Int64, "targets": pl.Binary, **dict.fromkeys(PROMPT_COLUMNS, pl.String),
 }  # fmt: skip
+_UNHASHED: dict[str, Any] = {**dict.fromkeys(("id", "name", "text", "license"), pl.String), **_OWN}
 CONVERSATION = (*DOCUMENT, *_OWN)
 _ENCODED_BYTES = 1_000_000
 _SPACE = re.compile(r"\s+")
@@ -69,9 +70,8 @@ class Converse(Normalise):
     most_tokens: int | None
 
     def documents(self, batch: pl.DataFrame, rejected: RejectedRows) -> pl.DataFrame:
-        schema = batch.select("id", "name", "text", "license").schema
         written = [self._usable(part, rejected) for part in _parts(batch)]
-        empty = pl.DataFrame(schema={**schema, **_OWN})
+        empty = pl.DataFrame(schema=_UNHASHED)
         frame = pl.concat([empty, *written])
         return frame.with_columns(
             content_hash(frame["text"]), bytes=pl.col("text").str.len_bytes().cast(pl.Int64)
@@ -109,8 +109,7 @@ class Converse(Normalise):
                     "target_count": sum(targets[1::2]) - sum(targets[::2]), "targets": _bytes(targets),
                 }
             )  # fmt: skip
-        schema = {**dict.fromkeys(("id", "name", "text", "license"), pl.String), **_OWN}
-        return pl.DataFrame(kept, schema=schema, orient="row")
+        return pl.DataFrame(kept, schema=_UNHASHED, orient="row")
 
 
 def _parts(batch: pl.DataFrame) -> list[pl.DataFrame]:

@@ -8,11 +8,14 @@ from plm_data.errors import GuardrailError
 from plm_data.recipe import Guardrails
 from plm_data.store import Output
 
+# Where the recipe says the largest share that may be quarantined.
+QUARANTINE_KEY = "curate.guardrails.max_quarantined"
 
-def check_guardrails(decided: dict[str, Output], guardrails: Guardrails) -> None:
+
+def check_guardrails(decided: dict[str, Output], guardrails: Guardrails, quarantine_key: str = QUARANTINE_KEY) -> None:
     """Raises ``GuardrailError`` naming the source, the figure and the limit. ``decided``: by source."""
     for source in sorted(decided):
-        _check_source(source, decided[source], guardrails)
+        _check_source(source, decided[source], guardrails, quarantine_key)
     largest = max(
         (pl.scan_parquet(output.parts("verdicts")).select(pl.col("near_cluster_size").max()).collect().item() or 1)
         for output in decided.values()
@@ -25,7 +28,7 @@ def check_guardrails(decided: dict[str, Output], guardrails: Guardrails) -> None
         )
 
 
-def _check_source(source: str, decided: Output, guardrails: Guardrails) -> None:
+def _check_source(source: str, decided: Output, guardrails: Guardrails, quarantine_key: str) -> None:
     verdicts = pl.scan_parquet(decided.parts("verdicts"))
     counted = verdicts.group_by("reason").agg(pl.len().alias("documents")).collect().sort("documents", descending=True)
     total = int(counted["documents"].sum())
@@ -44,6 +47,6 @@ def _check_source(source: str, decided: Output, guardrails: Guardrails) -> None:
     if bad / max(read, 1) > guardrails.max_quarantined:
         raise GuardrailError(
             f"source {source}: {bad} of {read} documents are quarantined, more than "
-            f"curate.guardrails.max_quarantined = {guardrails.max_quarantined:.1%}. "
+            f"{quarantine_key} = {guardrails.max_quarantined:.1%}. "
             f"See {decided.path}/rejected-*.parquet for the reasons."
         )

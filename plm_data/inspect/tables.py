@@ -12,6 +12,7 @@ import polars as pl
 
 from plm_data.attributes.quality import STOP_WORDS
 from plm_data.build import Build
+from plm_data.decisions.guardrails import QUARANTINE_KEY
 from plm_data.dedup.clusters import read_signatures
 from plm_data.dedup.corpora import Corpus, hash_ids
 from plm_data.engine import Step
@@ -24,7 +25,6 @@ from plm_data.store import Output
 from plm_data.tables import read_slices
 from plm_data.text.hashing import partition_of
 
-_NO_GUARDRAILS = Guardrails(max_source_loss=1.0, max_cluster=2**62, max_quarantined=1.0)
 # Columns of the attributes that are as large as a text.
 NOT_MEASURES = ("tokens", "c4_text", "signature")
 
@@ -36,8 +36,12 @@ class Built(Build):
     """
 
     def __init__(self, recipe: Recipe, home: Path):
-        curate = recipe.curate.model_copy(update={"guardrails": _NO_GUARDRAILS})
-        super().__init__(recipe.model_copy(update={"curate": curate}), home, workers=1)
+        super().__init__(recipe, home, workers=1)
+
+    def check_guardrails(
+        self, decided: dict[str, Output], guardrails: Guardrails, quarantine_key: str = QUARANTINE_KEY
+    ) -> None:
+        """They do not hold."""
 
     def _run(self, stage: str, steps: Mapping[str, Step]) -> dict[str, Output]:
         found = {of: output for of, step in steps.items() if (output := self.store.find(step.name, step.key()))}

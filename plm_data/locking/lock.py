@@ -20,8 +20,12 @@ from plm_data.errors import LockError
 from plm_data.inspect.tables import Built
 from plm_data.pending import pending_steps
 from plm_data.recipe import Recipe
+from plm_data.recipe_after_checks import place_of
+from plm_data.recipe_conversations import ConversationSet
 from plm_data.recipe_hub import refuse_unpinned
+from plm_data.recipe_sources import Source
 from plm_data.shards import read_manifest
+from plm_data.sources.base import Reader
 from plm_data.store import code_version, file_sha256, library_versions, write_text
 
 FORMAT: Final = 1
@@ -59,7 +63,8 @@ def inputs(build: Build) -> Json:
 
     Raises ``RecipeError`` if nothing says which commit of a source is meant.
     """
-    refuse_unpinned(build.recipe)
+    for section in ("sources", *(".".join(place_of(phase)) for phase in build.recipe.after)):
+        refuse_unpinned(build.recipe, section)
     steps = {f"{step.name} ({step.__name__})": code_version(step.__module__) for step in _step_kinds()}
     return {
         "recipe": build.recipe.model_dump(mode="json"),
@@ -70,11 +75,19 @@ def inputs(build: Build) -> Json:
         "code": steps | {"build (Build)": code_version(Build.__module__)},
         "models": {model_path().name: file_sha256(model_path())},
         "sources": {
-            name: {"reader": build.recipe.sources[name].reader, "fingerprint": reader.fingerprint()}
-            | {"contents": reader.contents()}
-            for name, reader in build.readers.items()
+            name: {"reader": spec.reader, "fingerprint": reader.fingerprint(), "contents": reader.contents()}
+            for name, spec, reader in _readers(build)
         },
-    }  # fmt: skip
+    }
+
+
+def _readers(build: Build) -> Iterator[tuple[str, Source | ConversationSet, Reader]]:
+    """Every source of the corpus, then every set of the phases after it, as PHASE/SET."""
+    for name, reader in build.readers.items():
+        yield name, build.recipe.sources[name], reader
+    for phase, sets in build.recipe.after.items():
+        for name, reader in build.chat(phase).readers.items():
+            yield f"{phase}/{name}", sets[name], reader
 
 
 def _step_kinds(kind: type[Step] = Step) -> Iterator[type[Step]]:
@@ -91,7 +104,8 @@ def results(build: Build) -> Json:
         return {}
     # In the store: the build's folder may show what the recipe gave when it said something else.
     found = Built(build.recipe, build.home)
-    phases = {name: _phase(shards.path) for name, (_, _, shards) in found.built_phases().items()}
+    shards = {name: built[2] for name in found.all_phases if (built := found.built(name))}
+    phases = {name: _phase(output.path) for name, output in shards.items()}
     return {"tokenizer": _tokenizer(found.tokenizer.path), "phases": phases}
 
 

@@ -10,7 +10,7 @@ from plm_data.mix.plan import Plan
 from plm_data.planning.needs import fetch_facts, processor_facts, source_facts, storage_facts
 from plm_data.planning.rate import Rate
 from plm_data.recipe import Recipe
-from plm_data.recipe_conversations import ConversationSet
+from plm_data.recipe_conversations import ConversationSet, FileSet, HubSet
 from plm_data.recipe_hub import unpinned
 
 
@@ -60,7 +60,14 @@ def _phases(build: Build, plan: Plan) -> list[dict[str, Any]]:
 
 
 def _sets(sets: Mapping[str, ConversationSet]) -> list[dict[str, Any]]:
-    return [{"name": name, **data.model_dump(mode="json")} for name, data in sets.items()]
+    return [{"name": name, "where": _where(data), **data.model_dump(mode="json")} for name, data in sets.items()]
+
+
+def _where(data: ConversationSet) -> str:
+    """The repository or the files of a set, or the reader that makes it."""
+    if isinstance(data, HubSet):
+        return data.path
+    return ", ".join(data.paths) if isinstance(data, FileSet) else data.reader
 
 
 def _sft(recipe: Recipe) -> list[dict[str, Any]]:
@@ -68,6 +75,7 @@ def _sft(recipe: Recipe) -> list[dict[str, Any]]:
         {
             "name": name,
             "epochs": phase.epochs,
+            "sequence_length": phase.sequence_length,
             "learning_rate": phase.learning_rate,
             "sources": _sets(phase.sources),
         }

@@ -38,7 +38,7 @@ def print_plan(build: Build, plan: Plan, facts: dict[str, Any], console: Console
     if training := facts.get("training"):
         console.print(_training(training))
         console.print(Text(training["how"] + "\n"), soft_wrap=True)
-    for table in (_fetch(facts), _sft(facts), _prompts(facts), _evaluate(facts)):
+    for table in (_fetch(facts), _sft(facts), _prompts(facts), _tasks(facts), _evaluate(facts)):
         if table is not None:
             console.print(table)
     for line in closing_lines(facts):
@@ -127,13 +127,14 @@ def _sft(facts: dict[str, Any]) -> Table | None:
     if not facts["sft"]:
         return None
     table = _table(
-        "supervised fine-tuning", ("phase", "set", "repository", "license"), ("examples", "epochs", "learning rate")
+        "supervised fine-tuning",
+        ("phase", "set", "where", "form", "license"),
+        ("examples", "at most", "epochs", "learning rate"),
     )
     for phase in facts["sft"]:
         for i, each in enumerate(phase["sources"]):
             table.add_row(
-                phase["name"] if i == 0 else "", each["name"], each["path"], each["license"], _count(each["examples"]),
-                f"{phase['epochs']:g}", f"{phase['learning_rate']:g}",
+                phase["name"] if i == 0 else "", *_set(each), f"{phase['epochs']:g}", f"{phase['learning_rate']:g}",
             )  # fmt: skip
         table.add_section()
     return table
@@ -144,13 +145,32 @@ def _prompts(facts: dict[str, Any]) -> Table | None:
     if found is None:
         return None
     select = found["select"] if isinstance(found["select"], str) else found["select"]["hub"]
-    table = _table("preferences", ("set", "repository", "license"), ("prompts",))
+    table = _table("preferences", *_SET_COLUMNS)
     for each in found["prompts"]:
-        table.add_row(each["name"], each["path"], each["license"], _count(each["examples"]))
+        table.add_row(*_set(each))
     table.add_section()
     table.add_row("selected by", select)
-    for name in ("refinements", "rounds", "beta", "lambda", "learning_rate"):
-        table.add_row(name, f"{found[name]:g}")
+    for name in ("refinements", "rounds", "prompts_per_round", "beta", "lambda", "learning_rate", "epochs"):
+        table.add_row(name, "all" if found[name] is None else f"{found[name]:g}")
+    return table
+
+
+_SET_COLUMNS = ("set", "where", "form", "license"), ("examples", "at most")
+
+
+def _set(each: dict[str, Any]) -> tuple[str, ...]:
+    """The cells of a set in a table with ``_SET_COLUMNS``."""
+    most = "" if each["max_examples"] is None else f"{each['max_examples']:,}"
+    form = each["form"] or "by its columns" if "form" in each else ""
+    return each["name"], each["where"], form, each["license"], _count(each["examples"]), most
+
+
+def _tasks(facts: dict[str, Any]) -> Table | None:
+    if not facts["tasks"]:
+        return None
+    table = _table("tasks whose answers are checked", *_SET_COLUMNS)
+    for each in facts["tasks"]:
+        table.add_row(*_set(each))
     return table
 
 

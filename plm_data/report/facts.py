@@ -9,6 +9,7 @@ from typing import Any
 from plm_data.build import Build
 from plm_data.recipe import Recipe
 from plm_data.report import decided
+from plm_data.report.conversations import conversation_facts
 from plm_data.report.duplicates import duplicate_facts
 from plm_data.report.groups import groups as groups_of
 from plm_data.report.licences import roll_up
@@ -40,7 +41,8 @@ def gather(build: Build) -> Json:
         row["shown"] = shown.document(row["source"], row["id"])
     languages = language_facts(found)
     licenses = decided.license_facts(build)
-    steps = list(_conservation(build, built))
+    after = conversation_facts(build)
+    steps = [*_conservation(build, built), *(row for phase in after for row in phase.pop("conservation", ()))]
     return {
         "recipe": build.recipe.name,
         "description": build.recipe.description,
@@ -59,6 +61,7 @@ def gather(build: Build) -> Json:
         "fertility": fertility_facts(languages),
         "attributes": attribute_facts(build, found),
         "rejected": decided.rejected_facts(build),
+        "conversations": after,
         "held_out": {"share": build.recipe.held_out, "tokens": sum(build.held_out_tokens().values())},
         "licenses": licenses,
         "licences": roll_up([(row["license"], row["documents"], row["tokens"]) for row in licenses]),
@@ -66,7 +69,7 @@ def gather(build: Build) -> Json:
         "problems": list(_problems(phases, steps, build)),
         "notes": [
             f"{phase['name']} is not built yet: plm build {build.recipe.name} --phase {phase['name']}"
-            for phase in phases
+            for phase in [*phases, *after]
             if not phase["built"]
         ],
     }
@@ -117,6 +120,6 @@ def _problems(phases: list[Json], steps: list[Json], build: Build) -> Iterable[s
     for source in build.recipe.sources:
         if build.recipe.held_out_of(source) < 1 and not any(source in phase["sources"] for phase in phases):
             yield f"the source {source} is in no phase's mix"
-    quarantined = sum(step["quarantined"] for step in steps if step["step"] in ("collect", "normalise"))
+    quarantined = sum(step["quarantined"] for step in steps if step["step"] in ("collect", "normalise", "converse"))
     if quarantined:
         yield f"{quarantined} documents are quarantined; see below"

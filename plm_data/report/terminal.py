@@ -19,6 +19,8 @@ def print_report(facts: dict[str, Any], console: Console, most_rules: int | None
     """
     shown = view(facts)
     console.print(_mix(shown))
+    if any(phase["built"] for phase in shown["conversations"]):
+        console.print(_conversations(shown["conversations"]))
     console.print(_kept(shown["groups"]))
     taking = [rule for rule in shown["rules"] if rule["documents"]]
     console.print(_removed(taking[:most_rules]))
@@ -60,6 +62,21 @@ def _planned_and_realised(row: dict[str, Any], phase: dict[str, Any]) -> list[st
     apart = row["tokens"] - row["planned_tokens"]
     share = row["tokens"] / phase["tokens"] if phase["tokens"] else 0
     return [f"{row['planned_tokens']:,}", f"{row['tokens']:,}", f"{apart:+,}", f"{share:.1%}", f"{row['documents']:,}"]
+
+
+def _conversations(phases: list[dict[str, Any]]) -> Table:
+    table = _table(
+        "conversations and prompts", ("phase", "set"),
+        ("found", "quarantined", "copies", "rows", "tokens", "learned", "longest"),
+    )  # fmt: skip
+    for phase in phases:
+        for i, row in enumerate(phase["sources"] if phase["built"] else ()):
+            row = {**row, "copies": row["exact_duplicates"] + row["near_duplicates"]}
+            counts = [f"{row[key]:,}" for key in ("found", "quarantined", "copies", "rows", "tokens")]
+            learned = f"{row['learned_tokens']:,}" if phase["kind"] == "conversations" else ""
+            table.add_row(phase["name"] if i == 0 else "", row["name"], *counts, learned, f"{row['longest']:,}")
+        table.add_section()
+    return table
 
 
 def _kept(groups: list[dict[str, Any]]) -> Table:

@@ -148,9 +148,7 @@ class Columns:
         license_name = None if self.license is None else row.get(self.license)
         return self.document(row.get(self.text, _MISSING), identity, license_name)
 
-    def documents(
-        self, batch: pa.RecordBatch, names: list[str], refusals: list[str | None]
-    ) -> Iterator[Raw | Reason]:
+    def documents(self, batch: pa.RecordBatch, names: list[str], refusals: list[str | None]) -> Iterator[Raw | Reason]:
         """The rows of a Parquet batch, of the stored columns ``names``, that are not refused."""
         passed = [why is None for why in refusals]
         mask = None if all(passed) else pa.array(passed)

@@ -64,8 +64,7 @@ class FilesReader:
             if not matches:
                 where = "" if is_remote(pattern) else f" (looked in {Path.cwd()})"
                 raise RecipeError(
-                    f"{self.place}.paths: {pattern} leads to no file that can be read{where}; "
-                    f"expected {ACCEPTED}."
+                    f"{self.place}.paths: {pattern} leads to no file that can be read{where}; expected {ACCEPTED}."
                 )
             for file in matches:
                 # One folder may be reached by many links; a link to a file is another name, so another document.

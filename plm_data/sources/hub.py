@@ -135,8 +135,7 @@ class HubReader:
         if complaint := self._columns.complaint(schema):
             key, what = complaint
             raise SourceError(
-                f"{self.place}.{key}: {local.label} {what}. Name a column that serves, or leave the file out "
-                f"of files."
+                f"{self.place}.{key}: {local.label} {what}. Name a column that serves, or leave the file out of files."
             )
         rows = 0
         for number in range(footer.num_row_groups):
@@ -151,7 +150,7 @@ class HubReader:
             rows += group.num_rows
 
     def _lines(self, file: HubFile, begin: int, end: int) -> Iterator[Raw | Rejected]:
-        """The documents of the lines that begin within two bytes of a file; of one that cannot be divided all or none."""
+        """The documents of the lines that begin within two bytes of a file; of one to be read whole all or none."""
         whole = format_of(file.name)[1] is not None or not self._columns.divisible(file.name)
         if whole and begin > 0:
             return

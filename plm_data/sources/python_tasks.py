@@ -36,7 +36,8 @@ def tasks(file: PythonFile, min_docstring: int) -> Iterator[PythonTask]:
             continue
         seen.add(node.name)
         docstring = ast.get_docstring(node, clean=False)
-        said = inspect.cleandoc(docstring) if docstring else ""
+        # An escape may spell half of a surrogate pair, which no text has.
+        said = inspect.cleandoc(docstring).encode("utf-8", "replace").decode() if docstring else ""
         if len(said) < min_docstring or node.decorator_list or _is_empty(node.body[1:]):
             continue
         if (code := _without_docstring(node, lines)) is not None:

@@ -57,7 +57,7 @@ def test_the_papers_figures_and_sets_are_there_and_pinned(paper: dict[str, Any])
     published = [task["published"] for task in paper["evaluate"]]
     assert len(published) == 13 and sum(published) / 13 == pytest.approx(57.29, abs=0.005)
     assert len(paper["sft"]) == 2 and paper["preferences"]["prompts"]
-    assert paper["unpinned"] == [] and paper["not_run"] == ["sft", "preferences", "evaluate"]
+    assert paper["unpinned"] == []
     assert all(re.fullmatch("[0-9a-f]{40}", row["revision"]) for row in paper["fetch"])
     named = {row["repository"] for row in paper["fetch"]}
     assert named >= {"HuggingFaceFW/fineweb-edu", "mlfoundations/dclm-baseline-1.0-parquet", "BAAI/CCI3-HQ"}
@@ -148,11 +148,13 @@ def test_a_source_without_a_commit_is_planned_and_named(tmp_path: Path) -> None:
     assert "unpinned" not in run("plan", write(tmp_path, HUB), "--rate", 1).output
 
 
-def test_building_says_which_sections_are_not_run(tmp_path: Path, small_build: Any) -> None:
+def test_a_set_without_a_commit_is_refused_before_any_work(tmp_path: Path) -> None:
     from tests.conftest import SMALL
     from tests.plm_data.test_recipe_after import AFTER
 
     path = tmp_path / "small.yaml"
     path.write_text(SMALL + AFTER, encoding="utf-8")
-    said = run("build", path, "--phase", "phase1", "--home", small_build.home, "--workers", 1).output
-    assert said.count("declared and planned, but not run yet: sft, preferences, evaluate") == 1
+    for wanted in (("--phase", "preferences"), ()):
+        with pytest.raises(RecipeError, match="preferences.prompts.sums: revision is null"):
+            run("build", path, *wanted, "--home", tmp_path / "home", "--workers", 1)
+        assert not (tmp_path / "home").exists()

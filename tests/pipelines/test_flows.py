@@ -68,7 +68,8 @@ def test_what_is_retried_and_what_is_not() -> None:
 def test_every_deployment_that_the_readme_names_is_served() -> None:
     served = {f"{each.flow_name}/{each.name}": each for each in deployments()}
     assert set(served) == {
-        "build-phase/build-phase1", "build-phase/build-phase2", "build-phase/build-phase3", "train/train",
+        "build-phase/build-phase1", "build-phase/build-phase2", "build-phase/build-phase3",
+        "build-phase/build-sft1", "build-phase/build-sft2", "build-phase/build-preferences", "train/train",
         "reproduce/reproduce",
     }  # fmt: skip
     for name, each in served.items():

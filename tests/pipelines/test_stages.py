@@ -41,6 +41,7 @@ def test_reproduce_ends_with_phases_losses_a_sample_and_where_things_lie(first: 
         "report.html",
         "model/final/model.safetensors",
         "model/loss.png",
+        "model/report.html",
         "phase2/manifest.json",
         "held-out/manifest.json",
     ):

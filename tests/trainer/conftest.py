@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from trainer.config import ModelConfig, PhaseData, Segment
@@ -19,6 +20,8 @@ END_OF_TEXT = 256  # after the 256 bytes
 VOCAB_SIZE = 259
 
 Documents = Sequence[Sequence[int]]
+
+torch.set_num_threads(1)  # the models are tiny, and files of tests run side by side
 
 
 def _write_phase(

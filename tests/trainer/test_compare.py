@@ -139,6 +139,8 @@ def test_two_that_beat_the_third_are_no_winner() -> None:
     found = differences(runs({"wsdc": 0.0, "wsd": 0.0, "cosine": 0.2}, noise=0.002))
     assert [pair.verdict for pair in found] == [NO_DIFFERENCE, "wsdc is lower", "wsd is lower"]
     assert lowest(found) is None
+    said = comparison(runs({"wsdc": 0.0, "wsd": 0.0, "cosine": 0.2}, noise=0.002))["verdict"]
+    assert said.endswith("Seen: wsdc is lower than cosine, wsd is lower than cosine.")
 
 
 def test_the_winner_may_be_the_second_of_its_pairs() -> None:
@@ -157,11 +159,12 @@ def test_a_missing_run_is_named() -> None:
 
 def test_the_comparison_in_words_and_figures() -> None:
     found = comparison(runs({"wsdc": 0.0, "wsd": 0.0}, noise=0.01))
-    assert found["verdict"].startswith("No winner: over 4 seeds") and found["lowest"] is None
+    assert found["verdict"].startswith("No winner after 1,000 tokens: over 4 seeds") and found["lowest"] is None
+    assert found["verdict"].endswith("No difference was seen between any two.")
     assert "95% for all 1 pairs" in found["judged_by"]
     first = found["schedules"][0]
     assert first["mean"] == pytest.approx(np.mean(first["losses"]))
     assert first["spread"] == pytest.approx(np.std(first["losses"], ddof=1))
     assert found["seeds"] == [0, 1, 2, 3] and len(found["runs"]) == 8
     clear = comparison(runs({"wsdc": 0.0, "wsd": 0.5}, noise=0.001))
-    assert clear["lowest"] == "wsdc" and clear["verdict"].startswith("wsdc ends lower")
+    assert clear["lowest"] == "wsdc" and clear["verdict"].startswith("After 1,000 tokens wsdc is lower")

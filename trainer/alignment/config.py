@@ -14,7 +14,6 @@ _INTEGERS = {  # the least that each may be
     "refinements": 1,
     "rounds": 1,
     "prompts_per_round": 1,
-    "epochs": 1,
     "steps": 1,
     "batch_size": 1,
     "micro_batch_size": 1,
@@ -47,12 +46,13 @@ class AlignConfig:
     reduction: Reduction = "sum"
     # rule: the last refinement against the first answer, filtered by the check; check: a right against a wrong answer
     select: Select = "rule"
-    epochs: int = 1  # passes over a round's pairs
-    steps: int | None = None  # optimiser steps a round, in place of `epochs`: the same budget for two methods
+    epochs: float = 1.0  # passes over a round's pairs
+    steps: int | None = None  # optimiser steps a stage, in place of its epochs: the same budget for two methods
     micro_batch_size: int | None = None  # pairs in memory at once; None: the batch
     warmup_steps: int = 10  # of each round
     activation_prompts: int = 0  # prompts of the activation before the rounds; 0: none
     activation_learning_rate: float | None = None  # None: learning_rate
+    activation_epochs: float = 1.0
     temperature: float = 1.0
     top_p: float = 1.0
     max_tokens: int = 512  # of an answer
@@ -72,7 +72,7 @@ class AlignConfig:
             value = getattr(self, name)
             good = isinstance(value, int) and not isinstance(value, bool) and value >= least
             self._check(name, f"an integer, {least} or more", good or (value is None and name in optional))
-        for name in ("learning_rate", "beta", "gradient_clip"):
+        for name in ("learning_rate", "beta", "gradient_clip", "epochs", "activation_epochs"):
             self._check(name, "a number above zero", _is_real(getattr(self, name)) and getattr(self, name) > 0)
         rate = self.activation_learning_rate
         self._check("activation_learning_rate", "a number above zero", rate is None or (_is_real(rate) and rate > 0))

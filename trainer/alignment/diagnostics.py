@@ -47,8 +47,9 @@ def chain_facts(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def pair_facts(pairs: Sequence[Pair]) -> dict[str, Any]:
-    """Return the mean length, in tokens, of the chosen and of the rejected answers: a rule may favour length alone."""
+    """Return how many pairs there are, and the mean tokens of each side: what selects may favour length alone."""
     return {
+        "pairs": len(pairs),
         "chosen_tokens": _mean(len(pair.chosen.tokens) for pair in pairs),
         "rejected_tokens": _mean(len(pair.rejected.tokens) for pair in pairs),
     }

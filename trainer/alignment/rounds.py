@@ -118,7 +118,7 @@ def align(
             f"preferences.select: found {config.select!r} and {'a' if judges.reward else 'no'} reward model, expected "
             "a reward model with select reward, and none without"
         )
-    phase = read_phase(prompts)
+    phase = read_phase(prompts, "prompts")
     tokenizer = load_tokenizer(start)
     run = Run.claim(out, config, start, phase.manifest, judges.reward.name if judges.reward else None)
     if (out / SUMMARY).exists():
@@ -155,7 +155,7 @@ def _train(
     config, folder = run.config, run.out / stage.name
     pairs, rows = read_pairs(folder), first_rows(policy, folder)
     reference, first = _at_the_start(folder, policy, pairs, rows, stage, config, position)
-    total = stage_items(config, len(pairs))
+    total = stage_items(config, len(pairs), stage.name == ACTIVATION)
     task = line.add_task("", total=total, completed=position.sequences, status=f"{stage.name}: training")
     started = time.perf_counter()
     for step in train_steps(
@@ -230,7 +230,8 @@ def _stage_line(stage: Stage, facts: dict[str, Any]) -> str:
     shown = " -> ".join("?" if share is None else f"{share:.0%}" for share in right)
     kl = facts["drift"]["kl_per_token"]
     drifted = "" if kl is None else f", KL {kl:.4f} nats a token"
-    return f"{stage.name}: right by step of the chain {shown}{drifted}"
+    pairs = facts["pairs"]["pairs"]
+    return f"{stage.name}: {pairs} pairs of {len(stage.prompts)} prompts, right by step {shown}{drifted}"
 
 
 def _progress_line(enabled: bool) -> Progress:
@@ -245,9 +246,8 @@ def _finish(run: Run, stages: list[Stage], model: PLM, position: Position) -> di
     for stage in stages:
         manifest = read_manifest(run.out / stage.name)
         facts = read_json(run.out / stage.name / DIAGNOSTICS, "a stage's diagnostics")
-        told.append(
-            {"name": stage.name, **{key: manifest[key] for key in ("chains", "answers", "pairs", "reasons")}, **facts}
-        )
+        counts = {key: manifest[key] for key in ("chains", "answers", "pairs", "reasons")}
+        told.append({"name": stage.name, "counts": counts, **facts})
     summary = {
         "fingerprint": run.fingerprint,
         "method": run.config.method,

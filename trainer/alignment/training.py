@@ -60,11 +60,11 @@ def reference_log_probs(policy: Policy, pairs: Sequence[Pair], config: AlignConf
     return Reference(torch.cat(direct), torch.cat(refined))
 
 
-def stage_items(config: AlignConfig, pairs: int) -> int:
+def stage_items(config: AlignConfig, pairs: int, activation: bool) -> int:
     """Return how many pairs a stage trains on, each counted as often as it comes."""
-    if pairs == 0:
-        return 0
-    return config.epochs * pairs if config.steps is None else config.steps * config.batch_size
+    if config.steps is not None:
+        return config.steps * config.batch_size if pairs else 0
+    return math.ceil(pairs * (config.activation_epochs if activation else config.epochs))
 
 
 def batch_numbers(
@@ -101,7 +101,7 @@ def train_steps(
     peak = config.learning_rate
     if reference is None and config.activation_learning_rate is not None:
         peak = config.activation_learning_rate
-    total = stage_items(config, len(pairs))
+    total = stage_items(config, len(pairs), reference is None)
     for numbers in batch_numbers(len(pairs), total, config.batch_size, consumed, config.seed, stage):
         in_stage = consumed // config.batch_size + 1
         rate = peak * min(1.0, in_stage / max(1, config.warmup_steps))

@@ -26,6 +26,7 @@ def _loss(facts: Facts) -> str:
         f"From {_figure(rows[0]['loss'])} at the first step to {_figure(facts['loss'])} over the last steps of "
         f"{rows[-1]['phase']}; a uniform guess has {facts['uniform_loss']:.3f}. Faint: {faint}; "
         f"strong: the mean of {facts['series']['smooth_width']:,} steps around."
+        + (" Dashed: spikes." if facts["marks"] else "")
     )
 
 

@@ -55,8 +55,10 @@ def smoothed(values: Numbers, groups: Sequence[str], width: int) -> Numbers:
 def spikes(values: Numbers, groups: Sequence[str], window: int = 64, least: int = 16) -> list[tuple[int, float]]:
     """Return (index, median before it) of each value that stands far above those before it.
 
-    Far: 0.5 or more, and 8 or more robust standard deviations (1.4826 times the median absolute deviation), above the
-    median of the `window` values before it in its own group; at least `least` of them, which are finite.
+    Far: more than 0.5, and more than 8 standard deviations of the noise, above the median of the `window` values before
+    it in its own group, of which there must be `least`. The noise is told by the values' differences one to the next,
+    which a falling loss hardly touches: 1.4826 times their median size over the square root of 2. Values that are not
+    finite are passed over.
     """
     found: list[tuple[int, float]] = []
     names = np.asarray(groups)
@@ -64,11 +66,13 @@ def spikes(values: Numbers, groups: Sequence[str], window: int = 64, least: int 
         indices = np.flatnonzero((names == name) & np.isfinite(values))
         own = values[indices]
         padded = np.concatenate([np.full(window, np.nan), own])
+        changes = np.concatenate([np.full(window + 1, np.nan), np.abs(np.diff(own))])
         for begin in range(least, len(own), 10_000):  # bounded memory, however long the run
             end = min(begin + 10_000, len(own))
             before = np.lib.stride_tricks.sliding_window_view(padded, window)[begin:end]
             median = np.nanmedian(before, axis=1)
-            deviation = 1.4826 * np.nanmedian(np.abs(before - median[:, None]), axis=1)
+            noise = np.nanmedian(np.lib.stride_tricks.sliding_window_view(changes, window)[begin:end], axis=1)
+            deviation = 1.4826 * noise / np.sqrt(2)
             far = np.flatnonzero(own[begin:end] > median + np.maximum(0.5, 8 * deviation))
             found += [(int(indices[begin + at]), float(median[at])) for at in far]
     return sorted(found)

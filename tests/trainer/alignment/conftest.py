@@ -103,10 +103,10 @@ def toy_model(
 ) -> Path:
     """A tiny model that was taught the toy task by answers of which half are a random digit."""
     torch.manual_seed(0)
-    model = PLM(tiny())
-    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    model = PLM(tiny(initializer_range=0.1))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     generator = torch.Generator().manual_seed(0)
-    for _ in range(150):
+    for _ in range(260):
         rows = []
         for letter, digit, other, noise in torch.randint(0, 2600, (32, 4), generator=generator).tolist():
             prompt = chat.prompt([Turn("user", f"{chr(97 + letter % 26)}{digit % 10}")])

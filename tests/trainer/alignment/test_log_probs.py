@@ -16,7 +16,7 @@ from trainer.model import IGNORE_INDEX, PLM
 @pytest.fixture
 def model(tiny: Callable[..., ModelConfig]) -> PLM:
     torch.manual_seed(0)
-    return PLM(tiny(initializer_range=0.3)).double()  # the norms compute in fp32
+    return PLM(tiny(initializer_range=0.3))
 
 
 def plain(

@@ -88,7 +88,7 @@ def trl_loss(policy: Tensor, reference: Tensor, lengths: Tensor, beta: float, ki
     counts = lengths.flatten()
     mask = torch.arange(int(counts.max()) + 1) <= counts[:, None]  # a token before the answer, as a prompt has
     mask[:, 0] = False
-    spread = mask[:, 1:] / counts[:, None]
+    spread = mask[:, 1:].double() / counts[:, None]
 
     def outputs(values: Tensor) -> SimpleNamespace:
         rows = spread * values.flatten()[:, None]

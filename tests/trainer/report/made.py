@@ -75,6 +75,7 @@ def write_run(
     device: str | None = None,
     planned: int | None = None,
     names: dict[str, str] | None = None,
+    train: TrainConfig = TRAIN,
 ) -> Path:
     """Write a run's folder; `planned`: steps of the whole run, where the log has fewer; `names`: other phases' names."""
     out.mkdir(parents=True, exist_ok=True)
@@ -84,7 +85,7 @@ def write_run(
         {"name": renamed.get(name, name), "segment": segment, "tokens": round(share * count) * STEP}
         for name, segment, share in PHASES
     ]
-    run = {"fingerprint": "f" * 64, "model": asdict(model), "train": asdict(TRAIN), "phases": phases}
+    run = {"fingerprint": "f" * 64, "model": asdict(model), "train": asdict(train), "phases": phases}
     (out / "run.json").write_text(json.dumps(run | ({"device": device} if device else {})))
     for path, rows in ((METRICS, steps), (HELD_OUT_METRICS, held_out)):
         lines = [asdict(row) for row in rows]

@@ -77,18 +77,24 @@ const TIMELINE = (() => {
       type: "line", name: line.name, showSymbol: Boolean(line.symbol) && line.points.length <= 60, symbol: line.symbol || "circle", symbolSize: 6,
       lineStyle: { width: line.width || 2, color: line.colour, opacity: line.opacity || 1, type: line.dashed ? [6, 4] : "solid" },
       itemStyle: { color: line.colour }, emphasis: { disabled: true }, z: line.z || (line.opacity ? 2 : 3), silent: !line.symbol,
-      data: line.points.map((point) => ({ value: [along(point[at]), up(point[2])], point })),
+      data: line.points.map((point) => [along(point[at]), up(point[2])]),
       markArea: i ? undefined : { silent: true, data: shades(facts, state, width - 70, theme, byStep, from, to, along) },
       markLine: i || !marks || !marks.length ? undefined : { silent: true, symbol: "none", label: { show: false }, lineStyle: { type: "dashed", color: theme.bad }, data: marks.map((mark) => (mark.y === undefined ? { xAxis: along(mark.point[at]) } : { yAxis: up(mark.y) })) },
     }));
-    const tip = (found) => {
-      const first = found[0].data.point, phase = facts.phases.find((each) => first[0] > each.start && first[0] <= each.end);
+    // Lines have points at places of their own: of each the nearest is told, and of lines of one name the first.
+    const tip = ([{ axisValue }]) => {
+      const told = new Map();
+      for (const line of drawn) {
+        if (told.has(line.name) || !line.points.length) continue;
+        told.set(line.name, line.points.reduce((a, b) => (Math.abs(along(b[at]) - axisValue) < Math.abs(along(a[at]) - axisValue) ? b : a)));
+      }
+      const [first] = told.values(), phase = facts.phases.find((each) => first[0] > each.start && first[0] <= each.end);
       const title = `${whole.format(Math.round(first[0]))} tokens${first[1] ? `, step ${whole.format(first[1])}` : ""}`;
-      return [title, [...(phase ? [["phase", phase.name]] : []), ...found.map((each) => [each.seriesName, say(each.data.point[2])])]];
+      return [title, [...(phase ? [["phase", phase.name]] : []), ...[...told].map(([name, point]) => [name, say(point[2])])]];
     };
     const option = base(theme, tip, {
       legend: legend === false ? undefined : { left: 0, top: 0, itemWidth: 22, itemHeight: 8, textStyle: { color: theme.ink }, inactiveColor: theme.soft, selectedMode: false },
-      grid: { left: 58, right: 12, top: legend === false ? 10 : narrow && list.length > 3 ? 64 : 34, bottom: 44 },
+      grid: { left: 58, right: 12, top: legend === false ? 10 : narrow && new Set(list.map((line) => line.name)).size > 3 ? 64 : 34, bottom: 44 },
       xAxis: {
         type: "value", min: along(from), max: along(to), name: state.along === "steps" ? "steps" : "tokens", nameLocation: "middle", nameGap: 26, nameTextStyle: { color: theme.soft },
         splitNumber: narrow ? 4 : 8, axisLabel: labels(theme, { formatter: scaled ? (x) => short(10 ** x) : short, hideOverlap: true, showMinLabel: scaled, showMaxLabel: scaled, customValues: xs }), axisTick: { customValues: xs }, axisLine: { lineStyle: { color: theme.line } }, splitLine: { show: false },
