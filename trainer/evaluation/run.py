@@ -26,7 +26,7 @@ from trainer.generate import load
 from trainer.inference import Sampling
 from trainer.model import PLM
 from trainer.pretrained import END_OF_TEXT
-from trainer.shards import MANIFEST, Phase, read_phase, verify_shards
+from trainer.shards import MANIFEST, Kind, Phase, read_phase, verify_shards
 
 FACTS, PAGE, FOLDER = "evaluation.json", "evaluation.html", "evaluation"  # the last holds the parts
 EXAMPLES = 12  # answers that the page shows
@@ -89,15 +89,10 @@ def _window(asked: Asked, model: PLM) -> int:
     return most
 
 
-def _phase(folder: Path, kind: str) -> Phase:
-    """Read a held-out phase; its manifest says its name."""
+def _phase(folder: Path, kind: Kind) -> Phase:
+    """Read a held-out phase, whose manifest says its name."""
     manifest = read_json(folder / MANIFEST, f"the manifest of a folder of held-out {kind}")
-    found = manifest.get("kind", "documents")
-    if found != kind:
-        raise TrainerError(
-            f"{folder / MANIFEST}: kind: found {found!r}, expected {kind!r}; give the folder of the {kind}"
-        )
-    return read_phase(PhaseData(str(manifest.get("phase")), HELD_OUT, folder))
+    return read_phase(PhaseData(str(manifest.get("phase")), HELD_OUT, folder), kind)
 
 
 def _bits(asked: Asked, parts: Parts, model: PLM, tokenizer: Tokenizer, window: int) -> dict[str, Any]:
