@@ -124,7 +124,9 @@ def _published(recipe: Recipe | None) -> tuple[tuple[str, float | None], ...]:
 
 def _beside(checkpoint: Path, name: str) -> Path | None:
     """The folder of the build that a model lies in, as BUILD/NAME/model/final does; its links are not followed."""
+    from pipelines.stages import relative
+
     for folder in list(checkpoint.absolute().parents)[:3]:
         if (folder / name / "manifest.json").is_file():
-            return folder / name
+            return Path(relative(folder / name))
     return None

@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -102,7 +103,7 @@ def _row(asked: Asked, parts: Parts, names: Sequence[str], reasons: dict[str, st
     for name in names:
         if found is None and name not in reasons and (part := parts.find(_part(name))):
             found = part["result"]
-    made = found["command"] if found else _command(asked, names[0])
+    made = found["command"] if found else _command(replace(asked, limit=None), names[0])
     return {"result": found, "command": made, "reason": None if found else failed or "not asked for"}
 
 

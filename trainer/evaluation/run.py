@@ -21,11 +21,12 @@ from trainer.evaluation.exact_match import Answered, answer, read_answers, summa
 from trainer.evaluation.page import write_page
 from trainer.evaluation.paper import average, suite_rows
 from trainer.evaluation.parts import Parts, weights_digest
+from trainer.evaluation.sandbox import PROTECTIONS, run_tests
 from trainer.files import read_json, sha256, write_json
 from trainer.generate import load
 from trainer.inference import Sampling
 from trainer.model import PLM
-from trainer.pretrained import END_OF_TEXT
+from trainer.pretrained import END_OF_TEXT, TOKENIZER
 from trainer.shards import MANIFEST, Kind, Phase, read_phase, verify_shards
 
 FACTS, PAGE, FOLDER = "evaluation.json", "evaluation.html", "evaluation"  # the last holds the parts
@@ -49,7 +50,7 @@ def evaluate(asked: Asked) -> dict[str, Any]:
         "tokenizer": hashlib.sha256(tokenizer.to_str().encode()).hexdigest(),
     }
     parts = Parts(asked.out / FOLDER, identity)
-    window = _window(asked, model)
+    window, sandbox = _window(asked, model), _sandbox(asked)
     bits = _bits(asked, parts, model, tokenizer, window)
     tasks = _tasks(asked, parts, model, tokenizer)
     rows = suite_rows(asked, parts, model, tokenizer, window)
@@ -63,6 +64,7 @@ def evaluate(asked: Asked) -> dict[str, Any]:
         },
         "window": window,
         "limit": asked.limit,
+        "sandbox": sandbox,
         "bits": bits,
         "tasks": tasks,
         "suite": rows,
@@ -72,6 +74,17 @@ def evaluate(asked: Asked) -> dict[str, Any]:
     write_json(asked.out / FACTS, facts)
     write_page(asked.out / PAGE, facts)
     return facts
+
+
+def _sandbox(asked: Asked) -> dict[str, Any] | None:
+    """Return what generated code is confined by here, and what this system lacks; None where none may run."""
+    if not asked.run_code:
+        return None
+    held = run_tests("", "").held
+    missing = [name for name in PROTECTIONS if name not in held]
+    if missing:
+        asked.say(f"! generated code runs less confined than it could: this system lacks {', '.join(missing)}")
+    return {"held": list(held), "missing": missing}
 
 
 def _window(asked: Asked, model: PLM) -> int:
@@ -89,10 +102,19 @@ def _window(asked: Asked, model: PLM) -> int:
     return most
 
 
-def _phase(folder: Path, kind: Kind) -> Phase:
-    """Read a held-out phase, whose manifest says its name."""
+def _phase(asked: Asked, folder: Path, kind: Kind) -> Phase:
+    """Read a held-out phase, whose manifest says its name; its tokens have to be those of the model's tokenizer."""
     manifest = read_json(folder / MANIFEST, f"the manifest of a folder of held-out {kind}")
-    return read_phase(PhaseData(str(manifest.get("phase")), HELD_OUT, folder), kind)
+    phase = read_phase(PhaseData(str(manifest.get("phase")), HELD_OUT, folder), kind)
+    for place in (asked.checkpoint, asked.checkpoint / "final", asked.checkpoint / "tokenizer"):  # as `load` looks
+        if (place / TOKENIZER).is_file():
+            if sha256(place / TOKENIZER) != phase.tokenizer_sha256:
+                raise TrainerError(
+                    f"{phase.path}: tokenizer.sha256: found {phase.tokenizer_sha256}, expected that of "
+                    f"{place / TOKENIZER}: its tokens are another tokenizer's; give the folder of the model's own build"
+                )
+            break
+    return phase
 
 
 def _bits(asked: Asked, parts: Parts, model: PLM, tokenizer: Tokenizer, window: int) -> dict[str, Any]:
@@ -101,7 +123,7 @@ def _bits(asked: Asked, parts: Parts, model: PLM, tokenizer: Tokenizer, window: 
         made = command(asked, "--held-out", "DIR")
         reason = "no folder of held-out documents was found"
         return {"command": made, "reason": reason, "total": None, "sources": [], "domains": []}
-    phase = _phase(asked.held_out, "documents")
+    phase = _phase(asked, asked.held_out, "documents")
     key = {"manifest": sha256(phase.path), "window": window, "limit": asked.limit}
     rows = sum(shard.rows for shard in phase.shards)
 
@@ -123,7 +145,7 @@ def _tasks(asked: Asked, parts: Parts, model: PLM, tokenizer: Tokenizer) -> dict
     made = command(asked, *options)
     if asked.tasks is None:
         return {"command": made, "reason": "no folder of tasks was found", "turns": [], "examples": []}
-    phase = _phase(asked.tasks, "prompts")
+    phase = _phase(asked, asked.tasks, "prompts")
     verify_shards(phase)
     rows = sum(shard.rows for shard in phase.shards)
     prompts = read_prompts(phase, range(min(rows, asked.limit or rows)))

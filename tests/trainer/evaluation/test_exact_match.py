@@ -104,6 +104,7 @@ def test_code_is_run_by_leave_alone(chat: ChatML, wide: PLM, tmp_path: Path) -> 
     found = answer(scripted(chat, wide, answers), prompts, run_code=True)
     assert [each.correct for each in found] == [True, False, True]
     assert found[0].extracted == "def add(a, b):\n    return a + b\n"
+    assert [each.reason for each in found] == ["passed", "AssertionError: ", None]
     write_answers(tmp_path / "answers.parquet", found)
     assert read_answers(tmp_path / "answers.parquet") == found
 

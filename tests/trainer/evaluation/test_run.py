@@ -19,7 +19,9 @@ from trainer.evaluation.asked import Asked, command
 from trainer.evaluation.page import render
 from trainer.evaluation.parts import Parts, weights_digest
 from trainer.evaluation.run import FACTS, PAGE, evaluate
+from trainer.evaluation.sandbox import Outcome
 from trainer.evaluation.suite import ANSWERS, HubUnreachable
+from trainer.files import sha256
 from trainer.model import PLM
 from trainer.pretrained import save_pretrained
 
@@ -32,15 +34,16 @@ def asked(
     tmp_path: Path, model: PLM, tokenizer: Tokenizer, tokenizer_folder: Path, rows_writer: Callable[..., PhaseData]
 ) -> Asked:
     save_pretrained(tmp_path / "final", model, tokenizer_folder)
+    digest = sha256(tokenizer_folder / "tokenizer.json")
     texts = [{"text": f"document {n} " + HOSTILE, "source": "s" if n % 2 else HOSTILE} for n in range(6)]
-    rows_writer(tmp_path / "held-out", texts)
+    rows_writer(tmp_path / "held-out", texts, tokenizer_sha256=digest)
     chat = ChatML(tokenizer)
     tasks = [
         {"text": q, "tokens": chat.prompt([Turn("user", q)]), "question": q, "reference": None, "answer": "4",
          "check": "number", "chosen": None, "rejected": None}
         for q in ("1+3", "q<b>")
     ]  # fmt: skip
-    rows_writer(tmp_path / "tasks", tasks, name="tasks", kind="prompts")
+    rows_writer(tmp_path / "tasks", tasks, name="tasks", kind="prompts", tokenizer_sha256=digest)
     return Asked(
         checkpoint=tmp_path / "final", out=tmp_path / "out", held_out=tmp_path / "held-out", tasks=tmp_path / "tasks",
         published=PUBLISHED, refine=1, max_tokens=4, progress=False,
@@ -164,6 +167,16 @@ def test_the_page_says_what_was_not_run(asked: Asked, worked: list[str]) -> None
         assert f"plm evaluate {asked.checkpoint} --suite" in row["command"]
 
 
+def test_the_page_says_what_generated_code_was_confined_by(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = replace(asked, held_out=None, tasks=None)
+    assert evaluate(asked)["sandbox"] is None and "Code that the model wrote" not in (asked.out / PAGE).read_text()
+    said: list[str] = []
+    monkeypatch.setattr(run, "run_tests", lambda *_: Outcome(True, "passed", ("limits", "syscalls", "namespaces")))
+    facts = evaluate(replace(asked, run_code=True, say=said.append))
+    assert facts["sandbox"] == {"held": ["limits", "syscalls", "namespaces"], "missing": ["files"]}
+    assert "this system lacks files" in (asked.out / PAGE).read_text() and "lacks files" in said[0]
+
+
 def test_the_page_escapes_what_the_model_says_and_loads_nothing(asked: Asked) -> None:
     facts = evaluate(asked)
     for each in facts["tasks"]["examples"]:
@@ -193,6 +206,13 @@ def test_folders_of_the_wrong_kind_are_errors(asked: Asked, tmp_path: Path) -> N
         evaluate(replace(asked, tasks=asked.held_out))
     with pytest.raises(TrainerError, match="expected a trained model"):
         evaluate(replace(asked, checkpoint=tmp_path / "tasks"))
+
+
+def test_tokens_of_another_tokenizer_are_an_error(asked: Asked, rows_writer: Callable[..., PhaseData]) -> None:
+    assert asked.held_out is not None
+    rows_writer(asked.held_out, [{"text": "a"}])
+    with pytest.raises(TrainerError, match=r"tokenizer.sha256: found 0{64}, expected that of .*tokenizer.json"):
+        evaluate(asked)
 
 
 def test_commands_are_ready_for_a_shell(asked: Asked) -> None:

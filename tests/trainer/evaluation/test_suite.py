@@ -129,9 +129,11 @@ def test_what_cannot_be_run_is_a_clear_error(
         """lm_eval's index, which takes seconds to read, with the tasks of this test alone."""
 
         def __init__(self, **_: Any) -> None:
-            self.task_index = {"humaneval": Entry({"unsafe_code": True}), "piqa": Entry({})}
+            self.task_index = {"humaneval": Entry({"unsafe_code": True}), "piqa": Entry({}), "group": Entry({})}
 
         def load(self, names: list[str]) -> Any:
+            if names == ["group"]:
+                return {"tasks": {"mbpp": type("Task", (), {"UNSAFE_CODE": True})}}
             raise ConnectionError("Couldn't reach 'baber/piqa' on the Hub")
 
     class Entry:
@@ -141,6 +143,8 @@ def test_what_cannot_be_run_is_a_clear_error(
     monkeypatch.setattr("lm_eval.tasks.TaskManager", Index)
     with pytest.raises(TrainerError, match="outside of this project's sandbox; use humaneval-local"):
         run_task(lm, "humaneval", run_code=True)
+    with pytest.raises(TrainerError, match="generated code of mbpp outside of this project's sandbox; use mbpp-local"):
+        run_task(lm, "group", run_code=True)
     with pytest.raises(HubUnreachable, match="could not be fetched"):
         run_task(lm, "piqa")
     with pytest.raises(TrainerError, match="found no such task"):
