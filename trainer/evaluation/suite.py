@@ -2,10 +2,12 @@
 
 import json
 import logging
+import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from trainer.errors import TrainerError
@@ -32,7 +34,6 @@ HEADLINES = (
     "pass@1,run",
     "acc,none",
 )
-_EXAMPLES_SEED = 1234  # of the choice of worked examples: lm_eval's own
 ANSWERS = pa.schema(
     [(name, pa.string()) for name in ("task", "id", "prompt", "completion", "extracted", "expected")]
     + [("value", pa.float64())]
@@ -69,9 +70,13 @@ def run_task(
         HubUnreachable: the data set could not be fetched.
         TrainerError: no such task, its files are missing, or it runs code that the user has not allowed to run.
     """
+    from lm_eval.defaults import DEFAULT_OTHER_SEED, DEFAULT_RANDOM_SEED
     from lm_eval.evaluator import evaluate
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    # as lm_eval's own command does: some tasks draw the order of a question's choices
+    random.seed(DEFAULT_RANDOM_SEED)
+    np.random.seed(DEFAULT_OTHER_SEED)
     manager = _manager(name, task_data, run_code)
     try:
         loaded = manager.load([name])
@@ -89,7 +94,7 @@ def run_task(
             raise _outside(name, leaf)
         if task.get_config("num_fewshot") is None:
             task.set_config(key="num_fewshot", value=0)
-        task.set_fewshot_seed(seed=_EXAMPLES_SEED)
+        task.set_fewshot_seed(seed=DEFAULT_OTHER_SEED)
     # and not simple_evaluate, which lists every package that is installed, for seconds
     found = evaluate(
         lm=lm,
@@ -165,10 +170,14 @@ def _leaves(name: str, groups: Mapping[str, Any]) -> list[str]:
 
 
 def _answers(samples: Mapping[str, list[dict[str, Any]]]) -> pa.Table:
+    """Return the answers that each task's headline is made of, with its value of each."""
     rows = []
     for task, answered in samples.items():
+        known = {f"{metric},{sample['filter']}" for sample in answered for metric in sample["metrics"]}
+        metric, chosen = next((key for key in HEADLINES if key in known), ",").split(",")
         for sample in answered:
-            metric = next((key for key in sample["metrics"] if f"{key},{sample['filter']}" in HEADLINES), None)
+            if sample["filter"] != chosen:
+                continue
             rows.append(
                 {
                     "task": task,
@@ -177,7 +186,7 @@ def _answers(samples: Mapping[str, list[dict[str, Any]]]) -> pa.Table:
                     "completion": _plain([response[0] for response in sample["resps"]]),
                     "extracted": _plain(sample["filtered_resps"]),
                     "expected": _plain(sample["target"]),
-                    "value": None if metric is None else float(sample[metric]),
+                    "value": float(sample[metric]),
                 }
             )
     return pa.Table.from_pylist(rows, ANSWERS)

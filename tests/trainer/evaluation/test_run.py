@@ -11,6 +11,8 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
+from tests.plm_data.report.browser import opened
+from tests.trainer.report.test_page import needs_chromium
 from trainer.chat import ChatML, Turn
 from trainer.config import PhaseData
 from trainer.errors import TrainerError
@@ -188,6 +190,19 @@ def test_the_page_escapes_what_the_model_says_and_loads_nothing(asked: Asked) ->
     assert "q&lt;b&gt;" not in page and HOSTILE not in page
     assert not re.search(r"(?:src|href)=\"(?!#|data:)", page) and "@import" not in page and "url(" not in page
     assert "prefers-color-scheme: dark" in page and "default-src 'none'" in page
+
+
+@needs_chromium
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_a_browser_shows_the_page_quietly(asked: Asked, width: int, scheme: str) -> None:
+    facts = evaluate(asked)
+    facts["tasks"]["examples"][0]["completion"] = HOSTILE
+    (asked.out / PAGE).write_text(render(facts))
+    with opened(asked.out / PAGE, width, scheme) as found:
+        found.see_everything()
+        assert "alert(1)" in found.page.inner_text("#tasks")
+        assert found.page.evaluate("document.documentElement.scrollWidth") <= width
+        assert (found.said, found.requests) == ([], [])
 
 
 def test_the_window_is_that_of_training(asked: Asked) -> None:

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from lm_eval.api.instance import Instance
@@ -163,6 +164,54 @@ def test_the_tasks_files_are_those_of_the_table() -> None:
         assert task["task"] == name
         named = task.get("dataset_kwargs", {"test": "mbpp.jsonl"})
         assert [named[split] for split in ("test", "train") if split in named] == list(LOCAL_FILES[name])
+
+
+MULTIPLE_CHOICE = """
+task: {name}
+custom_dataset: !function trainer.evaluation.local_tasks.load
+dataset_kwargs: {{test: {name}.jsonl, columns: [question, choices, right]}}
+output_type: multiple_choice
+test_split: test
+doc_to_text: "{{{{question}}}}"
+doc_to_choice: "{{{{choices}}}}"
+doc_to_target: right
+metric_list:
+  - {{metric: acc, aggregation: mean, higher_is_better: true}}
+  - {{metric: acc_norm, aggregation: mean, higher_is_better: true}}
+"""
+GROUP = "group: both\ntask: [one, two]\naggregate_metric_list:\n  - {metric: acc_norm, weight_by_size: true}\n"
+
+
+def test_choices_are_scored_by_the_model_and_groups_weighed_by_their_questions(
+    tmp_path: Path, model: PLM, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = HarnessLM(model, tokenizer, 64, quiet=True)
+    rng = np.random.default_rng(0)
+    right: dict[str, list[bool]] = {}
+    for name, count in (("one", 9), ("two", 4)):
+        words = ["a", "bb", "a longer choice", "no"]
+        rows = [
+            {"question": f"{name} {n}", "choices": rng.permutation(words).tolist(), "right": int(rng.integers(4))}
+            for n in range(count)
+        ]
+        write_lines(tmp_path / f"{name}.jsonl", rows)
+        (tmp_path / f"{name}.yaml").write_text(MULTIPLE_CHOICE.format(name=name))
+        right[name] = []
+        for row in rows:
+            asked = [Instance("loglikelihood", {}, (row["question"], f" {each}"), 0) for each in row["choices"]]  # type: ignore[arg-type]
+            scores = [
+                value / len(each) for (value, _), each in zip(lm.loglikelihood(asked), row["choices"], strict=True)
+            ]
+            right[name].append(int(np.argmax(scores)) == row["right"])
+    (tmp_path / "both.yaml").write_text(GROUP)
+    monkeypatch.setattr(suite, "TASKS", tmp_path)
+    monkeypatch.setattr(suite, "LOCAL_FILES", {name: () for name in ("one", "two", "both")})
+    result, answers = run_task(lm, "one", task_data=tmp_path)
+    assert (result["share"], result["metric"]) == (pytest.approx(np.mean(right["one"])), "acc_norm")
+    assert [row["value"] for row in answers.to_pylist()] == right["one"]
+    result, answers = run_task(lm, "both", task_data=tmp_path)
+    assert result["questions"] == answers.num_rows == 13
+    assert result["share"] == pytest.approx(np.mean(right["one"] + right["two"]))
 
 
 def test_a_groups_questions_are_those_of_its_leaves() -> None:
