@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trainer.inference import Completion, Sampling
 
 from trainer.alignment.chains import Policy
 from trainer.alignment.collection import Judges, collect_stage
@@ -16,6 +15,7 @@ from trainer.alignment.ledger import Pairs, read_chains, read_manifest
 from trainer.chat import ChatML, Turn
 from trainer.config import PhaseData
 from trainer.errors import TrainerError
+from trainer.inference import Completion, Sampling
 from trainer.pretrained import load_pretrained
 from trainer.shards import Phase, read_phase
 
