@@ -36,7 +36,7 @@ def main() -> int:
     parser.add_argument(
         "--size",
         type=_size,
-        help=f"bytes of the corpus' text or tokens, or tokens of context (where not given: {sizes})",
+        help=f"bytes of the corpus, or tokens of context (where not given: {sizes})",
     )
     arguments = parser.parse_args()
     load, cores = os.getloadavg()[0], os.cpu_count() or 1

@@ -95,7 +95,7 @@ def sft(
 
 
 def rate_at(share: float, peak: float, start: float) -> float:
-    """Return the learning rate when `share` (0 … 1) of a run is done: from `start` to `peak`, held, then cooled down."""
+    """Return the learning rate when `share` (0 … 1) of a run is done: up or down to `peak`, held, then cooled down."""
     if share < HAND_OVER:
         return start + (peak - start) * share / HAND_OVER
     left = min(1.0, (1 - share) / COOL_DOWN)
