@@ -13,7 +13,7 @@ from plm_data.recipe_keys import parse_count
 # The size where none is given, so that a run takes minutes on two cores.
 NAMES: Final = {
     "filters": "20MB", "minhash": "200MB", "exact": "1GB", "whatif": "100MB", "end_to_end": "200MB",
-    "signatures": "3MB", "mixing": "200MB", "web": "6MB", "loader": "400MB", "decode_cpu": "2048",
+    "signatures": "3MB", "mixing": "200MB", "web": "6MB", "loader": "400MB", "decode_cpu": "2048", "train_cpu": "4096",
 }  # fmt: skip
 
 

@@ -38,6 +38,8 @@ def see_documents(document_ids: Tensor | None, backend: Backend) -> Documents:
         return Documents(blocks=_blocks(document_ids))
     if not document_ids.is_cuda:
         lengths = piece_lengths(document_ids)
+        if len(lengths) == len(document_ids):  # a row is a document
+            return Documents()
         square = document_ids.shape[0] * document_ids.shape[1] ** 2
         if square > sum(length * (length + 1) // 2 + _SCORES_A_CALL for length in lengths):
             return Documents(lengths=lengths)
