@@ -109,7 +109,7 @@ def test_nothing_of_the_corpus_runs_asks_or_breaks_the_page(attacked: Path, widt
         assert page.locator("h1").all_inner_texts() == ["attacked"]
         assert page.locator("img, iframe, object, embed, base").count() == 0
         assert page.locator("link").count() == 1 and page.locator("meta[http-equiv]").count() == 1
-        assert page.locator("script").count() == 5 and page.locator("style").count() == 1
+        assert page.locator("script").count() == 7 and page.locator("style").count() == 1
         events = "[...document.querySelectorAll('*')].flatMap((e) => e.getAttributeNames()).filter((a) => a.startsWith('on'))"
         assert page.evaluate(events) == []
         assert page.evaluate("document.documentElement.scrollWidth") <= width
