@@ -49,7 +49,8 @@ def main() -> None:
     torch.set_float32_matmul_precision("high")
     for line in kernels(PLM_1_8B, 2, arguments.length, device):
         print(json.dumps(line), flush=True)
-    for backend, recompute in (("flex", False), ("sdpa", False), ("flex", True)):
+    settings: tuple[tuple[Backend, bool], ...] = (("flex", False), ("sdpa", False), ("flex", True))
+    for backend, recompute in settings:
         print(
             json.dumps(largest_step(PLM_1_8B, arguments.length, device, arguments.steps, backend, recompute)),
             flush=True,
