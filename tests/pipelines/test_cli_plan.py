@@ -153,7 +153,7 @@ def test_a_set_without_a_commit_is_refused_before_any_work(tmp_path: Path) -> No
     from tests.plm_data.test_recipe_after import AFTER
 
     path = tmp_path / "small.yaml"
-    path.write_text(SMALL + AFTER, encoding="utf-8")
+    path.write_text(SMALL + AFTER.replace("rounds: 1", "rounds: 1\n  max_tokens: 64"), encoding="utf-8")
     for wanted in (("--phase", "preferences"), ()):
         with pytest.raises(RecipeError, match="preferences.prompts.sums: revision is null"):
             run("build", path, *wanted, "--home", tmp_path / "home", "--workers", 1)
