@@ -131,10 +131,9 @@ def chat(
     MODEL is the folder of a model or of a run. With --refine the model looks at its answer again before the last one
     stands; with --prompt only that last one is printed.
     """
-    from trainer.inference import Sampling
-
     from trainer.conversation import Conversation
     from trainer.generate import load
+    from trainer.inference import Sampling
 
     plm, tokenizer = load(model)
     limit = min(max_tokens, plm.config.max_position_embeddings // 2)

@@ -219,5 +219,5 @@ class PhaseData:
     folder: Path
 
     def __post_init__(self) -> None:
-        known = (*SEGMENTS, HELD_OUT, "preferences")
+        known = get_args(Segment)
         _check(f"phase {self.name}", "segment", self.segment, f"one of {known}", self.segment in known)

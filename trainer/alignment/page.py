@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from page_assets import environment, percent
-
 from trainer.alignment.select import REASONS
 from trainer.files import write_text
 
