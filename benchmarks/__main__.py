@@ -34,7 +34,9 @@ def main() -> int:
     parser.add_argument("name", choices=NAMES)
     sizes = ", ".join(f"{name} {size}" for name, size in NAMES.items())
     parser.add_argument(
-        "--size", type=_size, help=f"bytes of the corpus' text or tokens, or tokens of context (where not given: {sizes})"
+        "--size",
+        type=_size,
+        help=f"bytes of the corpus, or tokens of context (where not given: {sizes})",
     )
     arguments = parser.parse_args()
     load, cores = os.getloadavg()[0], os.cpu_count() or 1

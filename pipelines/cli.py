@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipelines import cli_align, cli_inspect, cli_lock, cli_mix, cli_plan, cli_recipe, cli_report, cli_train
+from pipelines import (
+    cli_align,
+    cli_evaluate,
+    cli_inspect,
+    cli_lock,
+    cli_mix,
+    cli_plan,
+    cli_recipe,
+    cli_report,
+    cli_train,
+)
 from pipelines.cli_inspect import home_option
 from pipelines.cli_report import print_facts
 
@@ -211,6 +221,7 @@ def serve() -> None:
 cli.add_command(cli_align.align)
 cli.add_command(cli_align.chat)
 cli.add_command(cli_align.compare_alignment)
+cli.add_command(cli_evaluate.evaluate)
 cli.add_command(cli_inspect.explain)
 cli.add_command(cli_inspect.samples)
 cli.add_command(cli_inspect.near)

@@ -71,6 +71,8 @@ def _build_shards(build: Build, phases: Sequence[str]) -> None:
         build.check(phase)
     for phase in wanted:
         build.shards(phase)
+    if not phases:
+        build.held_out()  # which training and the evaluation measure on
 
 
 def build_locked(build: Build, recipe: str | Path, phases: Sequence[str] = ()) -> tuple[Path, dict[str, Any]]:

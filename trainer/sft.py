@@ -95,11 +95,12 @@ def sft(
 
 
 def rate_at(share: float, peak: float, start: float) -> float:
-    """Return the learning rate when `share` (0 … 1) of a run is done: from `start` to `peak`, held, then cooled down."""
+    """Return the learning rate when `share` (0 … 1) of a run is done: up or down to `peak`, held, then cooled down."""
     if share < HAND_OVER:
         return start + (peak - start) * share / HAND_OVER
-    left = min(1.0, (1 - share) / COOL_DOWN)
-    return peak * (FLOOR + (1 - FLOOR) * max(0.0, left))
+    if share <= 1 - COOL_DOWN:
+        return peak
+    return peak * (FLOOR + (1 - FLOOR) * (1 - share) / COOL_DOWN)
 
 
 def _work(phase: Phase, config: SftConfig, measured: Phase | None, ranks: Ranks) -> tuple[Work, int]:

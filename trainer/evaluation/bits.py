@@ -57,7 +57,7 @@ def bits_per_byte(
     window: int,
     *,
     limit: int | None = None,
-    progress: Callable[[int], None] = lambda _: None,
+    progress: Callable[[int], object] = lambda _: None,
 ) -> dict[str, Any]:
     """Measure a phase of documents.
 

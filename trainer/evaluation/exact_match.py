@@ -13,7 +13,7 @@ from trainer.alignment.checks import correct, number
 from trainer.alignment.prompts import Prompt
 from trainer.evaluation.code import extract_code
 from trainer.evaluation.intervals import wilson
-from trainer.evaluation.sandbox import run_all
+from trainer.evaluation.sandbox import Outcome, run_all
 
 SCHEMA = pa.schema(
     [
@@ -26,6 +26,7 @@ SCHEMA = pa.schema(
         ("extracted", pa.string()),
         ("expected", pa.string()),
         ("correct", pa.bool_()),
+        ("reason", pa.string()),
         ("state", pa.string()),
         ("tokens", pa.list_(pa.int32())),
     ]
@@ -45,6 +46,7 @@ class Answered:
     extracted: str | None  # what the check compared: the number, or the code
     expected: str | None
     correct: bool | None  # None: not judged, for want of a check or of leave to run code
+    reason: str | None  # of code that was run: why it did not pass
     state: str  # "ended", "cut" at the longest answer, or "no room" for one: then the answer before it stands
     tokens: list[int]  # of the completion
 
@@ -79,7 +81,7 @@ def answer(
         else:
             text, tokens, state = found.text, list(found.tokens), "ended" if found.finished else "cut"
         answers.append((prompt, text, tokens, state))
-    passed = _run([(prompt, text) for prompt, text, *_ in answers]) if run_code else {}
+    ran = _run([(prompt, text) for prompt, text, *_ in answers]) if run_code else {}
     return [
         Answered(
             id=prompt.id,
@@ -90,7 +92,8 @@ def answer(
             completion=text,
             extracted=_extracted(prompt.check, text),
             expected=prompt.answer,
-            correct=passed[index] if index in passed else correct(prompt.check, prompt.answer, text),
+            correct=ran[index].passed if index in ran else correct(prompt.check, prompt.answer, text),
+            reason=ran[index].reason if index in ran else None,
             state=state,
             tokens=tokens,
         )
@@ -98,11 +101,11 @@ def answer(
     ]
 
 
-def _run(answers: Sequence[tuple[Prompt, str]]) -> dict[int, bool]:
+def _run(answers: Sequence[tuple[Prompt, str]]) -> dict[int, Outcome]:
     """Run the code of those answers that are checked so, several at a time; by their place."""
     wanted = [index for index, (prompt, _) in enumerate(answers) if prompt.check == "python"]
     pairs = [(extract_code(answers[index][1]), answers[index][0].answer or "") for index in wanted]
-    return {index: outcome.passed for index, outcome in zip(wanted, run_all(pairs), strict=True)}
+    return dict(zip(wanted, run_all(pairs), strict=True))
 
 
 def _extracted(check: str | None, text: str) -> str | None:

@@ -43,12 +43,13 @@ class HarnessLM(TemplateLM):
         super().__init__()
         self.model, self.tokenizer = model, tokenizer
         self.max_length, self.batch_size, self.quiet = window, batch_size, quiet
+        self._end_of_text = int(tokenizer.token_to_id(END_OF_TEXT) or 0)
         self._device = model.model.embed_tokens.weight.device
 
     @property
     def eot_token_id(self) -> int:
         """Id of `<|endoftext|>`, which also stands before a text that has no context."""
-        return int(self.tokenizer.token_to_id(END_OF_TEXT))
+        return self._end_of_text
 
     @property
     def tokenizer_name(self) -> str:

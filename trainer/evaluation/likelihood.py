@@ -29,7 +29,7 @@ def score(
     starts: Sequence[int],
     *,
     batch_tokens: int = BATCH_TOKENS,
-    progress: Callable[[int], None] = lambda _: None,
+    progress: Callable[[int], object] = lambda _: None,
 ) -> list[Scored]:
     """Return log p(token | those before it in its sequence) for the tokens of each sequence from its start on.
 

@@ -72,11 +72,18 @@ def run_humaneval(completions: Sequence[Sequence[str]], docs: Sequence[dict[str,
 def _humaneval_program(answer: str, doc: dict[str, Any]) -> tuple[str, str]:
     """Put the answer after the prompt: as the function's body, or the whole function anew, which then counts."""
     code = extract_code(answer)
-    if not re.search(rf"^def {re.escape(doc['entry_point'])}\b", code, re.MULTILINE):
-        end = _AFTER_FUNCTION.search(answer)
-        code = answer[: end.start()] if end else answer
+    begins = answer.lstrip("\n")
+    # what goes on with the function's body may well define it a second time, and not to the end
+    if (begins[:1].isspace() and "```" not in begins) or not _defines(code, doc["entry_point"]):
+        body = code if begins.startswith("```") else answer
+        end = _AFTER_FUNCTION.search(body)
+        code = body[: end.start()] if end else body
     # the prompt ends with a docstring, so it is a function even without a body
     return f"{doc['prompt'].rstrip()}\n{code}", f"{doc['test']}\ncheck({doc['entry_point']})"
+
+
+def _defines(code: str, name: str) -> bool:
+    return re.search(rf"^def {re.escape(name)}\b", code, re.MULTILINE) is not None
 
 
 def run_mbpp(completions: Sequence[Sequence[str]], docs: Sequence[dict[str, Any]]) -> list[str]:

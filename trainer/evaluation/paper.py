@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -29,16 +30,16 @@ def suite_rows(asked: Asked, parts: Parts, model: PLM, tokenizer: Tokenizer, win
     """
     published = dict(asked.published)
     reasons: dict[str, str] = {}
-    lm: HarnessLM | None = None
-    for name in _wanted(asked):
+    wanted = _wanted(asked)
+    if wanted:  # late: lm_eval takes a moment
+        from trainer.evaluation.harness import HarnessLM
+
+        lm = HarnessLM(model, tokenizer, window, quiet=not asked.progress)
+    for name in wanted:
         if name not in LOCAL_FILES and "" in reasons:  # it waits half a minute each time
             reasons[name] = f"not tried: {reasons['']}"
             continue
         try:
-            if lm is None:
-                from trainer.evaluation.harness import HarnessLM
-
-                lm = HarnessLM(model, tokenizer, window, quiet=not asked.progress)
             result, reused = _make(asked, parts, lm, name)
             share = f"{100 * result['share']:.2f}% of {result['questions']}"
             asked.say(f"{name} ({result['metric']}): {share}{', reused' if reused else ''}")
@@ -48,7 +49,7 @@ def suite_rows(asked: Asked, parts: Parts, model: PLM, tokenizer: Tokenizer, win
                 reasons[""] = "the Hugging Face hub could not be reached"
             asked.say(f"{name}: not run: {error}")
     rows = [_row(asked, parts, [LOCAL[task], task] if task in LOCAL else [task], reasons) for task in published]
-    beside = [name for name in _wanted(asked) if name not in published and name not in _local_of(published)]
+    beside = [name for name in wanted if name not in published and name not in _local_of(published)]
     rows += [_row(asked, parts, [name], reasons) for name in beside]
     names = [*published, *beside]
     return [{"task": name, "published": published.get(name), **row} for name, row in zip(names, rows, strict=True)]
@@ -102,7 +103,7 @@ def _row(asked: Asked, parts: Parts, names: Sequence[str], reasons: dict[str, st
     for name in names:
         if found is None and name not in reasons and (part := parts.find(_part(name))):
             found = part["result"]
-    made = found["command"] if found else _command(asked, names[0])
+    made = found["command"] if found else _command(replace(asked, limit=None), names[0])
     return {"result": found, "command": made, "reason": None if found else failed or "not asked for"}
 
 

@@ -1,4 +1,4 @@
-"""The finished parts of an evaluation on disk, each with what it was made from: they are reused while that is the same."""
+"""The finished parts of an evaluation on disk, each with what it was made from: reused while that is the same."""
 
 import hashlib
 from collections.abc import Callable

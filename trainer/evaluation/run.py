@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from tokenizers import Tokenizer
 
 from trainer.alignment.chains import Policy
-from trainer.alignment.prompts import read_prompts
+from trainer.alignment.prompts import Prompt, read_prompts
 from trainer.chat import ChatML
 from trainer.config import HELD_OUT, PhaseData
 from trainer.errors import TrainerError
@@ -20,12 +21,13 @@ from trainer.evaluation.exact_match import Answered, answer, read_answers, summa
 from trainer.evaluation.page import write_page
 from trainer.evaluation.paper import average, suite_rows
 from trainer.evaluation.parts import Parts, weights_digest
+from trainer.evaluation.sandbox import PROTECTIONS, run_tests
 from trainer.files import read_json, sha256, write_json
 from trainer.generate import load
 from trainer.inference import Sampling
 from trainer.model import PLM
-from trainer.pretrained import END_OF_TEXT
-from trainer.shards import MANIFEST, Phase, read_phase, verify_shards
+from trainer.pretrained import END_OF_TEXT, TOKENIZER
+from trainer.shards import MANIFEST, Kind, Phase, read_phase, verify_shards
 
 FACTS, PAGE, FOLDER = "evaluation.json", "evaluation.html", "evaluation"  # the last holds the parts
 EXAMPLES = 12  # answers that the page shows
@@ -48,7 +50,7 @@ def evaluate(asked: Asked) -> dict[str, Any]:
         "tokenizer": hashlib.sha256(tokenizer.to_str().encode()).hexdigest(),
     }
     parts = Parts(asked.out / FOLDER, identity)
-    window = _window(asked, model)
+    window, sandbox = _window(asked, model), _sandbox(asked)
     bits = _bits(asked, parts, model, tokenizer, window)
     tasks = _tasks(asked, parts, model, tokenizer)
     rows = suite_rows(asked, parts, model, tokenizer, window)
@@ -62,6 +64,7 @@ def evaluate(asked: Asked) -> dict[str, Any]:
         },
         "window": window,
         "limit": asked.limit,
+        "sandbox": sandbox,
         "bits": bits,
         "tasks": tasks,
         "suite": rows,
@@ -71,6 +74,17 @@ def evaluate(asked: Asked) -> dict[str, Any]:
     write_json(asked.out / FACTS, facts)
     write_page(asked.out / PAGE, facts)
     return facts
+
+
+def _sandbox(asked: Asked) -> dict[str, Any] | None:
+    """Return what generated code is confined by here, and what this system lacks; None where none may run."""
+    if not asked.run_code:
+        return None
+    held = run_tests("", "").held
+    missing = [name for name in PROTECTIONS if name not in held]
+    if missing:
+        asked.say(f"! generated code runs less confined than it could: this system lacks {', '.join(missing)}")
+    return {"held": list(held), "missing": missing}
 
 
 def _window(asked: Asked, model: PLM) -> int:
@@ -88,33 +102,40 @@ def _window(asked: Asked, model: PLM) -> int:
     return most
 
 
-def _phase(folder: Path, kind: str) -> Phase:
-    """Read a held-out phase; its manifest says its name."""
+def _phase(asked: Asked, folder: Path, kind: Kind) -> Phase:
+    """Read a held-out phase, whose manifest says its name; its tokens have to be those of the model's tokenizer."""
     manifest = read_json(folder / MANIFEST, f"the manifest of a folder of held-out {kind}")
-    found = manifest.get("kind", "documents")
-    if found != kind:
-        raise TrainerError(
-            f"{folder / MANIFEST}: kind: found {found!r}, expected {kind!r}; give the folder of the {kind}"
-        )
-    return read_phase(PhaseData(str(manifest.get("phase")), HELD_OUT, folder))
+    phase = read_phase(PhaseData(str(manifest.get("phase")), HELD_OUT, folder), kind)
+    for place in (asked.checkpoint, asked.checkpoint / "final", asked.checkpoint / "tokenizer"):  # as `load` looks
+        if (place / TOKENIZER).is_file():
+            if sha256(place / TOKENIZER) != phase.tokenizer_sha256:
+                raise TrainerError(
+                    f"{phase.path}: tokenizer.sha256: found {phase.tokenizer_sha256}, expected that of "
+                    f"{place / TOKENIZER}: its tokens are another tokenizer's; give the folder of the model's own build"
+                )
+            break
+    return phase
 
 
 def _bits(asked: Asked, parts: Parts, model: PLM, tokenizer: Tokenizer, window: int) -> dict[str, Any]:
     made = command(asked, *(["--held-out", str(asked.held_out)] if asked.held_out else []))
     if asked.held_out is None:
-        return {"command": command(asked, "--held-out", "DIR"), "reason": "no folder of held-out documents was found"}
-    phase = _phase(asked.held_out, "documents")
+        made = command(asked, "--held-out", "DIR")
+        reason = "no folder of held-out documents was found"
+        return {"command": made, "reason": reason, "total": None, "sources": [], "domains": []}
+    phase = _phase(asked, asked.held_out, "documents")
     key = {"manifest": sha256(phase.path), "window": window, "limit": asked.limit}
     rows = sum(shard.rows for shard in phase.shards)
 
     def measure() -> dict[str, Any]:
         with progress_line(asked, "bits per byte", min(rows, asked.limit or rows)) as advance:
             end_of_text = tokenizer.token_to_id(END_OF_TEXT)
+            assert end_of_text is not None  # as every tokenizer that was loaded has it
             return bits_per_byte(model, phase, end_of_text, window, limit=asked.limit, progress=advance)
 
     result, reused = parts.make("bits", key, measure)
     asked.say(f"bits per byte: {result['total']['bits_per_byte']:.4f}{', reused' if reused else ''}")
-    return {"command": made, **result}
+    return {"command": made, "reason": None, **result}
 
 
 def _tasks(asked: Asked, parts: Parts, model: PLM, tokenizer: Tokenizer) -> dict[str, Any]:
@@ -123,8 +144,8 @@ def _tasks(asked: Asked, parts: Parts, model: PLM, tokenizer: Tokenizer) -> dict
     options += ["--run-generated-code"] if asked.run_code else []
     made = command(asked, *options)
     if asked.tasks is None:
-        return {"command": made, "reason": "no folder of tasks was found"}
-    phase = _phase(asked.tasks, "prompts")
+        return {"command": made, "reason": "no folder of tasks was found", "turns": [], "examples": []}
+    phase = _phase(asked, asked.tasks, "prompts")
     verify_shards(phase)
     rows = sum(shard.rows for shard in phase.shards)
     prompts = read_prompts(phase, range(min(rows, asked.limit or rows)))
@@ -143,25 +164,27 @@ def _tasks(asked: Asked, parts: Parts, model: PLM, tokenizer: Tokenizer) -> dict
     for turn in range(asked.refine + 1):
         name = f"tasks-{turn}"
         path = parts.folder / f"{name}.parquet"
-        before = answers
-
-        def work() -> list[dict[str, Any]]:
-            with progress_line(asked, "direct answers" if turn == 0 else f"refinement {turn}", len(prompts)) as advance:
-                made = answer(policy, prompts, before, run_code=asked.run_code, progress=advance)
-            write_answers(path, made)
-            return summarise(made)
-
         if not path.is_file():
             parts.path(name).unlink(missing_ok=True)
+        work = partial(_turn, asked, policy, prompts, answers, path)
         groups, reused = parts.make(name, {**key, "turn": turn}, work)
         answers = read_answers(path)
         turns.append({"turn": turn, "groups": groups, "answers": f"{FOLDER}/{path.name}"})
         share = groups[-1]["share"]
         shown = "not judged" if share is None else f"{100 * share:.1f}% of {groups[-1]['questions']}"
-        asked.say(
-            f"exact match, {'direct' if turn == 0 else f'after {turn} refinements'}: {shown}{', reused' if reused else ''}"
-        )
-    return {"command": made, "turns": turns, "examples": _examples(answers or [])}
+        title = "direct" if turn == 0 else f"refined {turn} ×"
+        asked.say(f"exact match, {title}: {shown}{', reused' if reused else ''}")
+    return {"command": made, "reason": None, "turns": turns, "examples": _examples(answers or [])}
+
+
+def _turn(
+    asked: Asked, policy: Policy, prompts: Sequence[Prompt], before: Sequence[Answered] | None, path: Path
+) -> list[dict[str, Any]]:
+    """Answer all tasks once, or refine the answers before; keep each answer and return the summary."""
+    with progress_line(asked, "answers" if before is None else "refinements", len(prompts)) as advance:
+        answers = answer(policy, prompts, before, run_code=asked.run_code, progress=advance)
+    write_answers(path, answers)
+    return summarise(answers)
 
 
 def _examples(answers: Sequence[Answered]) -> list[dict[str, Any]]:

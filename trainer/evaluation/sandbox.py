@@ -92,7 +92,7 @@ def run_all(
     pairs: Sequence[tuple[str, str]],
     limits: Limits = Limits(),
     workers: int | None = None,
-    progress: Callable[[int], None] = lambda _: None,
+    progress: Callable[[int], object] = lambda _: None,
 ) -> list[Outcome]:
     """Run several (solution, tests), `workers` at a time (None: one a core); the outcomes are in their order."""
 

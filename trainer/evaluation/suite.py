@@ -2,10 +2,12 @@
 
 import json
 import logging
+import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from trainer.errors import TrainerError
@@ -68,9 +70,13 @@ def run_task(
         HubUnreachable: the data set could not be fetched.
         TrainerError: no such task, its files are missing, or it runs code that the user has not allowed to run.
     """
-    from lm_eval.evaluator import simple_evaluate
+    from lm_eval.defaults import DEFAULT_OTHER_SEED, DEFAULT_RANDOM_SEED
+    from lm_eval.evaluator import evaluate
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    # as lm_eval's own command does: some tasks draw the order of a question's choices
+    random.seed(DEFAULT_RANDOM_SEED)
+    np.random.seed(DEFAULT_OTHER_SEED)
     manager = _manager(name, task_data, run_code)
     try:
         loaded = manager.load([name])
@@ -83,15 +89,21 @@ def run_task(
                 f"({str(error).splitlines()[0]}); run the command where the hub can be reached"
             ) from None
         raise TrainerError(f"task {name}: lm_eval could not load it: {type(error).__name__}: {error}") from None
-    found = simple_evaluate(
-        lm,
-        tasks=list(loaded["tasks"].values()) if not loaded.get("groups") else [name],
-        task_manager=manager,
+    for leaf, task in loaded["tasks"].items():
+        if name not in RUNS_CODE and getattr(task, "UNSAFE_CODE", False):
+            raise _outside(name, leaf)
+        if task.get_config("num_fewshot") is None:
+            task.set_config(key="num_fewshot", value=0)
+        task.set_fewshot_seed(seed=DEFAULT_OTHER_SEED)
+    # and not simple_evaluate, which lists every package that is installed, for seconds
+    found = evaluate(
+        lm=lm,
+        task_dict=loaded,
         limit=limit,
         apply_chat_template=chat,
         fewshot_as_multiturn=chat,
         bootstrap_iters=0,  # the intervals are ours
-        confirm_run_unsafe_code=run_code,
+        confirm_run_unsafe_code=name in RUNS_CODE,  # which are run confined, and by leave alone
     )
     assert found is not None  # on the first rank, which is the only one
     return _result(name, found), _answers(found["samples"])
@@ -121,12 +133,16 @@ def _manager(name: str, task_data: Path | None, run_code: bool) -> Any:
             f"task {name}: found no such task, expected one of lm_eval's (`lm_eval ls tasks`) or "
             f"{', '.join(LOCAL_FILES)}"
         )
-    if not local and (entry.cfg or {}).get("unsafe_code"):
-        instead = f"use {LOCAL[name]}" if name in LOCAL else "leave it out"
-        raise TrainerError(
-            f"task {name}: lm_eval would run generated code outside of this project's sandbox; {instead}"
-        )
+    if not local and (entry.cfg or {}).get("unsafe_code"):  # before its own code is so much as imported
+        raise _outside(name, name)
     return manager
+
+
+def _outside(name: str, leaf: str) -> TrainerError:
+    instead = f"use {LOCAL[leaf]}" if leaf in LOCAL else "leave it out"
+    return TrainerError(
+        f"task {name}: lm_eval would run the generated code of {leaf} outside of this project's sandbox; {instead}"
+    )
 
 
 def _result(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,10 +170,14 @@ def _leaves(name: str, groups: Mapping[str, Any]) -> list[str]:
 
 
 def _answers(samples: Mapping[str, list[dict[str, Any]]]) -> pa.Table:
+    """Return the answers that each task's headline is made of, with its value of each."""
     rows = []
     for task, answered in samples.items():
+        known = {f"{metric},{sample['filter']}" for sample in answered for metric in sample["metrics"]}
+        metric, chosen = next((key for key in HEADLINES if key in known), ",").split(",")
         for sample in answered:
-            metric = next((key for key in sample["metrics"] if f"{key},{sample['filter']}" in HEADLINES), None)
+            if sample["filter"] != chosen:
+                continue
             rows.append(
                 {
                     "task": task,
@@ -166,7 +186,7 @@ def _answers(samples: Mapping[str, list[dict[str, Any]]]) -> pa.Table:
                     "completion": _plain([response[0] for response in sample["resps"]]),
                     "extracted": _plain(sample["filtered_resps"]),
                     "expected": _plain(sample["target"]),
-                    "value": None if metric is None else float(sample[metric]),
+                    "value": float(sample[metric]),
                 }
             )
     return pa.Table.from_pylist(rows, ANSWERS)

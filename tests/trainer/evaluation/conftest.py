@@ -19,7 +19,12 @@ from trainer.pretrained import load_tokenizer
 
 
 def write_rows(
-    folder: Path, rows: Sequence[dict[str, Any]], name: str = "held-out", kind: str | None = None, shards: int = 2
+    folder: Path,
+    rows: Sequence[dict[str, Any]],
+    name: str = "held-out",
+    kind: str | None = None,
+    shards: int = 2,
+    tokenizer_sha256: str = "0" * 64,
 ) -> PhaseData:
     """Write rows as shards of the held-out segment; a row's `tokens` are its text's bytes if it names none."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -46,7 +51,7 @@ def write_rows(
         "segment": "held-out",
         "rows": len(filled),
         "tokens": sum(entry["tokens"] for entry in entries),
-        "tokenizer": {"vocab_size": VOCAB_SIZE, "sha256": "0" * 64},
+        "tokenizer": {"vocab_size": VOCAB_SIZE, "sha256": tokenizer_sha256},
         "shards": entries,
     } | ({"kind": kind} if kind else {})
     (folder / "manifest.json").write_text(json.dumps(manifest))
