@@ -97,7 +97,7 @@ def _round(stage: str, policy: Policy, prompts: Sequence[Prompt], config: AlignC
 def _activation(
     stage: str, policy: Policy, prompts: Sequence[Prompt], config: AlignConfig, judges: Judges
 ) -> list[Judged]:
-    """Pair each prompt's good answer with the data's poorer one, or with the policy's first where there is none.
+    """Pair each prompt's good answer with the data's poorer one, or with the policy's own where there is none.
 
     Both methods make the same pairs; iterative DPO is trained on their direct answers alone.
     """
@@ -113,7 +113,7 @@ def _activation(
             answers += (_given(policy, prompt.reference),) if answers and prompt.reference is not None else ()
         chain = Chain(prompt, answers)
         right = _check(chain, judges.executor)
-        decision = _fit(policy, chain, select_activation(chain, right), refine=True)
+        decision = _fit(policy, chain, select_activation(chain), refine=True)
         judged.append(Judged(chain, right, _unknown(chain), decision))
     return judged
 

@@ -67,8 +67,9 @@ class Difference:
 def same_budget(config: AlignConfig, seed: int) -> tuple[AlignConfig, AlignConfig]:
     """Return the settings of iterative DPO and of ARIES for a seed, from those of ARIES.
 
-    Both answer each prompt of a round as often. A stage's steps are as many as its epochs over as many pairs as it has
-    prompts would take: the two find different numbers of pairs, and `epochs` alone would give different steps.
+    Both answer each prompt of a round as often. A round's steps are as many as its epochs over as many pairs as it has
+    prompts would take: the two find different numbers of pairs, and `epochs` alone would give different steps. The
+    activation's pairs are the same for both.
     """
     steps = config.steps or math.ceil(config.epochs * config.prompts_per_round / config.batch_size)
     aries = replace(config, method="aries", seed=seed, steps=steps)

@@ -47,7 +47,7 @@ class AlignConfig:
     # rule: the last refinement against the first answer, filtered by the check; check: a right against a wrong answer
     select: Select = "rule"
     epochs: float = 1.0  # passes over a round's pairs
-    steps: int | None = None  # optimiser steps a stage, in place of its epochs: the same budget for two methods
+    steps: int | None = None  # optimiser steps a round, in place of `epochs`: the same budget for two methods
     micro_batch_size: int | None = None  # pairs in memory at once; None: the batch
     warmup_steps: int = 10  # of each round
     activation_prompts: int = 0  # prompts of the activation before the rounds; 0: none

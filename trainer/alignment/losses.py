@@ -7,7 +7,8 @@ z is the refinement prompt, put after a question x and a first answer. With a fr
 
 Published: that direct preference and refinement preference are trained together, and the activation that mixes direct
 answers with refinements. The squared form is credited to ARIES by a later paper (Sherlock); that it is taken on whole
-responses, and the exact form of the activation, are inferred.
+responses, and the exact form of the activation, are inferred. That the activation also refines first answers that are
+right already, into the reference, is ours: see `trainer.alignment.select.select_activation`.
 """
 
 import torch.nn.functional as F

@@ -3,7 +3,8 @@
 The reference of a round is the policy as it is when the round begins, frozen: its log-probabilities of the round's
 pairs are computed once, before the first step, and kept, so that no second model is held. This choice is ours: the
 paper does not say whether its reference moves with the rounds. It bounds what one round can change and lets rounds add
-up, as online iterative DPO does. Each stage has an optimiser of its own, at a rate that is constant after its warm-up.
+up, as online iterative DPO does. Each stage has an optimiser of its own; a round's rate is constant after its warm-up,
+the activation's cools down at its end as that of fine-tuning does.
 """
 
 import os
@@ -34,13 +35,14 @@ from trainer.alignment.training import Reference, reference_log_probs, stage_ite
 from trainer.chat import REFINE, ChatML
 from trainer.checkpoint import Position
 from trainer.config import PhaseData
-from trainer.errors import TrainerError
+from trainer.errors import TrainerError, TrainingStopped
 from trainer.files import read_json, write_json
 from trainer.inference import Completion, Sampling, generate
 from trainer.metrics import METRICS
 from trainer.model import PLM
 from trainer.pretrained import copy_tokenizer, load_pretrained, load_tokenizer, save_pretrained
 from trainer.shards import MANIFEST, Phase, read_phase, verify_shards
+from trainer.signals import Signals
 
 SUMMARY = "summary.json"
 DIAGNOSTICS = "diagnostics.json"
@@ -110,6 +112,7 @@ def align(
         say: told of every stage in one line.
 
     Raises:
+        TrainingStopped: a signal ended the run, which was saved.
         TrainerError: settings, shards, model or tokenizer are wrong, `out` holds another run, or a loss is not finite.
     """
     judges = judges or Judges()
@@ -133,7 +136,7 @@ def align(
     policy = Policy(model, ChatML(tokenizer), sampling, config.refinement_prompt or REFINE, decoder)
 
     stages = plan_stages(phase, config)
-    with _progress_line(progress) as line:
+    with Signals() as signals, _progress_line(progress) as line:
         for stage in stages[position.phase :]:
             folder = out / stage.name
             if not (folder / MANIFEST).exists():
@@ -143,13 +146,13 @@ def align(
                 line.remove_task(task)
             if position.sequences == 0:
                 optimizer = run.optimizer(model)
-            position, facts = _train(run, stage, policy, optimizer, position, line)
+            position, facts = _train(run, stage, policy, optimizer, position, line, signals)
             say(_stage_line(stage, facts))
     return _finish(run, stages, model, position)
 
 
 def _train(
-    run: Run, stage: Stage, policy: Policy, optimizer: AdamW, position: Position, line: Progress
+    run: Run, stage: Stage, policy: Policy, optimizer: AdamW, position: Position, line: Progress, signals: Signals
 ) -> tuple[Position, dict[str, Any]]:
     """Train on a stage's pairs from the position on; return the next stage's position and this one's diagnostics."""
     config, folder = run.config, run.out / stage.name
@@ -158,15 +161,8 @@ def _train(
     total = stage_items(config, len(pairs), stage.name == ACTIVATION)
     task = line.add_task("", total=total, completed=position.sequences, status=f"{stage.name}: training")
     started = time.perf_counter()
-    for step in train_steps(
-        policy,
-        optimizer,
-        pairs,
-        None if stage.name == ACTIVATION else reference,
-        config,
-        stage.index,
-        position.sequences,
-    ):
+    against = None if stage.name == ACTIVATION else reference
+    for step in train_steps(policy, optimizer, pairs, against, config, stage.index, position.sequences):
         seconds = time.perf_counter() - started
         started += seconds
         position = Position(
@@ -180,8 +176,15 @@ def _train(
         at = {"step": position.step, "tokens": position.tokens, "phase": stage.name}
         append_line(run.out / METRICS, {**at, **measured})
         line.update(task, completed=step.consumed, status=f"{stage.name}: loss {measured['loss']:.3f}")
-        if position.step % config.checkpoint_interval_steps == 0 and step.consumed < total:
+        due = signals.caught or position.step % config.checkpoint_interval_steps == 0
+        if due and step.consumed < total:
             run.save(policy.model, optimizer, position)
+            if signals.caught:
+                raise TrainingStopped(
+                    f"stopped by signal {signals.caught} in {stage.name}, after step {position.step}; it was saved, "
+                    "and the same command goes on from there",
+                    signals.caught,
+                )
     line.remove_task(task)
     facts = {
         "chains": chain_facts(read_chains(folder)),

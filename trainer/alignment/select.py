@@ -24,7 +24,6 @@ Reason = Literal[
     "tie",
     "too-long",
     "no-reference",
-    "not-poorer",
 ]
 
 PAIR: Final = "pair"
@@ -45,7 +44,6 @@ REASONS: dict[Reason, str] = {
     "tie": "the best and the worst score are the same",
     "too-long": "the pair with its refinement contexts is longer than the model's positions",
     "no-reference": "the activation has no better answer to teach",
-    "not-poorer": "the activation's first answer is right, so not poorer than the reference",
 }
 
 
@@ -82,17 +80,16 @@ def select_pair(
     return _by_reward(chain, scores)
 
 
-def select_activation(chain: Chain, right: Sequence[bool | None]) -> Decision:
-    """Decide on an activation's chain, of a poorer answer and then a better one.
+def select_activation(chain: Chain) -> Decision:
+    """Decide on an activation's chain, of a first answer and then a better one.
 
-    The better one is the data's. The poorer one is the data's rejected answer, or the policy's own, which a check has
-    not found to be right; without a check the data's answer is taken to be better than that of the policy.
+    The better one is the data's, and so is the first where the data has a pair; else that is the policy's own. One that
+    is as good already, or the very same, stays in: its refinement is to keep it. A model that only ever sees poor
+    answers refined learns to change every answer, the right ones too.
     """
     if len(chain.answers) < 2:
         return Decision("no-reference" if chain.prompt.reference is None else "no-answer")
-    if right[0] and not chain.answers[0].given:
-        return Decision("not-poorer")
-    return _worth_it(chain, 1, 0)
+    return Decision(PAIR, 1, 0) if _said(chain.answers[1]) else Decision("empty-answer")
 
 
 def _by_rule(chain: Chain, right: Sequence[bool | None]) -> Decision:

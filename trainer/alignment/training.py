@@ -17,6 +17,7 @@ from trainer.alignment.config import AlignConfig
 from trainer.alignment.losses import activation_loss, dpo_loss, refinement_loss
 from trainer.alignment.pairs import Pair, Row, direct_rows, refinement_rows, row_log_probs
 from trainer.errors import TrainerError
+from trainer.sft import rate_at
 
 Measures = dict[str, float]
 
@@ -62,7 +63,7 @@ def reference_log_probs(policy: Policy, pairs: Sequence[Pair], config: AlignConf
 
 def stage_items(config: AlignConfig, pairs: int, activation: bool) -> int:
     """Return how many pairs a stage trains on, each counted as often as it comes."""
-    if config.steps is not None:
+    if config.steps is not None and not activation:
         return config.steps * config.batch_size if pairs else 0
     return math.ceil(pairs * (config.activation_epochs if activation else config.epochs))
 
@@ -98,13 +99,10 @@ def train_steps(
     Raises:
         TrainerError: a loss or gradient is not finite.
     """
-    peak = config.learning_rate
-    if reference is None and config.activation_learning_rate is not None:
-        peak = config.activation_learning_rate
     total = stage_items(config, len(pairs), reference is None)
     for numbers in batch_numbers(len(pairs), total, config.batch_size, consumed, config.seed, stage):
         in_stage = consumed // config.batch_size + 1
-        rate = peak * min(1.0, in_stage / max(1, config.warmup_steps))
+        rate = _rate(config, in_stage, consumed / total, reference is None)
         consumed += len(numbers)
         if reference is None:
             measures, tokens = _activation_gradients(policy, [pairs[n] for n in numbers], config)
@@ -121,6 +119,21 @@ def train_steps(
         optimizer.step()
         optimizer.zero_grad()
         yield Step(consumed, tokens, {**measures, "learning_rate": rate, "gradient_norm": norm})
+
+
+def _rate(config: AlignConfig, step: int, done: float, activation: bool) -> float:
+    """Return the rate of a stage's step: constant after a warm-up, and in the activation as fine-tuning has it.
+
+    Args:
+        config: of the run.
+        step: in the stage, from 1.
+        done: share of the stage's pairs before the step.
+        activation: whether it is one.
+    """
+    if activation:
+        peak = config.activation_learning_rate or config.learning_rate
+        return rate_at(done, peak, peak / max(1, config.warmup_steps))
+    return config.learning_rate * min(1.0, step / max(1, config.warmup_steps))
 
 
 def _activation_gradients(policy: Policy, batch: Sequence[Pair], config: AlignConfig) -> tuple[Measures, int]:

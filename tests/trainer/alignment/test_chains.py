@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from tokenizers import Tokenizer
-from trainer.inference import Completion, Sampling
 
 from trainer.alignment.chains import Policy, collect, draw_seed
 from trainer.alignment.prompts import Prompt
 from trainer.chat import ChatML, Turn
 from trainer.config import ModelConfig
+from trainer.inference import Completion, Sampling
 from trainer.model import PLM
 from trainer.pretrained import load_pretrained
 

@@ -121,9 +121,10 @@ def test_the_activation_pairs_the_references_with_poorer_answers(
     found = collect(
         tmp_path / "activation", policy, phase, ["0", "2", "bad", "x"], config, "activation", numbers=range(5)
     )
-    assert [row["reason"] for row in found] == ["pair", "not-poorer", "pair", "no-reference", "pair"]
+    assert [row["reason"] for row in found] == ["pair", "pair", "pair", "no-reference", "pair"]
     assert [(pair.rejected.text, pair.chosen.text) for pair in Pairs(tmp_path / "activation")] == [
         ("0", "it is 1"),
+        ("2", "it is 2"),
         ("bad", "good"),
         ("worse", "better"),
     ]

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from trainer.inference import Sampling
 
 from tests.trainer.alignment.conftest import AGAIN, digits
+from trainer.alignment import rounds
 from trainer.alignment.chains import Policy, collect
 from trainer.alignment.config import AlignConfig
 from trainer.alignment.ledger import read_manifest
@@ -24,17 +24,18 @@ from trainer.alignment.prompts import read_prompts
 from trainer.alignment.rounds import align, plan_stages
 from trainer.chat import ChatML
 from trainer.config import PhaseData
-from trainer.errors import TrainerError
+from trainer.errors import TrainerError, TrainingStopped
 from trainer.generate import load
+from trainer.inference import Sampling
 from trainer.pretrained import load_pretrained
 from trainer.shards import read_phase
 
 CONFIG = AlignConfig(
-    rounds=2, prompts_per_round=60, activation_prompts=60, learning_rate=1e-3, batch_size=8, steps=10, warmup_steps=2,
+    rounds=2, prompts_per_round=60, activation_prompts=60, activation_epochs=1.3, learning_rate=1e-3, batch_size=8, steps=10, warmup_steps=2,
     refinements=1, beta=0.3, max_tokens=2, refinement_prompt=AGAIN, collect_size=25, checkpoint_interval_steps=4, seed=1,
     select="check",
 )  # fmt: skip
-SHORT = replace(CONFIG, rounds=1, prompts_per_round=30, activation_prompts=30, steps=6)
+SHORT = replace(CONFIG, rounds=1, prompts_per_round=30, activation_prompts=30, activation_epochs=1.6, steps=6)
 
 
 def share_right(model: Path, tasks: PhaseData, chat: ChatML, refinements: int = 0) -> list[float]:
@@ -165,6 +166,30 @@ def test_a_killed_run_ends_with_the_same_weights(
         "losses"
     ]
     assert read_manifest(out / "round-1") == undisturbed["manifest"]
+
+
+def test_a_signal_saves_and_ends(
+    tmp_path: Path,
+    toy_model: Path,
+    toy_prompts: PhaseData,
+    undisturbed: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    append, left = rounds.append_line, iter(range(10))
+
+    def terminated(path: Path, line: dict[str, Any]) -> None:
+        append(path, line)
+        if next(left) == 9:  # no interval's step
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(rounds, "append_line", terminated)
+    with pytest.raises(TrainingStopped, match=r"stopped by signal 15 in round-1, after step 10"):
+        align(toy_model, toy_prompts, SHORT, tmp_path / "run", progress=False)
+    monkeypatch.undo()
+    assert (tmp_path / "run" / "step-00000010").is_dir()
+    align(toy_model, toy_prompts, SHORT, tmp_path / "run", progress=False)
+    found = load_file(tmp_path / "run" / "final" / "model.safetensors")
+    assert all(torch.equal(found[name], tensor) for name, tensor in undisturbed["weights"].items())
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
-from trainer.inference import Sampling
 
 from trainer.alignment.chains import Answer, Policy
 from trainer.alignment.config import AlignConfig
@@ -28,6 +27,7 @@ from trainer.alignment.training import (
 from trainer.chat import ChatML, Turn
 from trainer.config import ModelConfig
 from trainer.errors import TrainerError
+from trainer.inference import Sampling
 from trainer.model import PLM
 
 CONFIG = AlignConfig(
@@ -188,6 +188,7 @@ def test_the_order_resumes_and_every_pair_comes_once_an_epoch(
 
 def test_no_pairs_no_steps() -> None:
     assert stage_items(replace(CONFIG, steps=5), 0, activation=False) == 0
+    assert stage_items(replace(CONFIG, steps=5), 7, activation=True) == 7
     assert stage_items(replace(CONFIG, epochs=0.5, activation_epochs=2), 5, activation=False) == 3
     assert stage_items(replace(CONFIG, epochs=0.5, activation_epochs=2), 5, activation=True) == 10
     assert list(batch_numbers(0, 0, 4, 0, 0, 0)) == []
