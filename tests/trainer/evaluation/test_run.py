@@ -20,7 +20,7 @@ from trainer.evaluation import paper, run
 from trainer.evaluation.asked import Asked, command
 from trainer.evaluation.page import render
 from trainer.evaluation.parts import Parts, weights_digest
-from trainer.evaluation.run import FACTS, PAGE, evaluate
+from trainer.evaluation.run import FACTS, PAGE, answer_tokens, evaluate
 from trainer.evaluation.sandbox import Outcome
 from trainer.evaluation.suite import ANSWERS, HubUnreachable
 from trainer.files import sha256
@@ -212,6 +212,11 @@ def test_the_window_is_that_of_training(asked: Asked) -> None:
     assert evaluate(replace(asked, window=20))["window"] == 20
     with pytest.raises(TrainerError, match="window: found 65"):
         evaluate(replace(asked, window=65))
+
+
+def test_an_answer_is_short_enough_for_another_beside_it(asked: Asked, model: PLM) -> None:
+    assert [answer_tokens(n, model) for n in (None, 5)] == [16, 5]
+    assert "--max-tokens 16" in evaluate(replace(asked, max_tokens=None))["tasks"]["command"]
 
 
 def test_folders_of_the_wrong_kind_are_errors(asked: Asked, tmp_path: Path) -> None:
