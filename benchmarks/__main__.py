@@ -10,10 +10,10 @@ from typing import Final
 
 from plm_data.recipe_keys import parse_count
 
-# The size of the corpus where none is given, so that a run takes minutes on two cores.
+# The size where none is given, so that a run takes minutes on two cores.
 NAMES: Final = {
     "filters": "20MB", "minhash": "200MB", "exact": "1GB", "whatif": "100MB", "end_to_end": "200MB",
-    "signatures": "3MB", "mixing": "200MB", "web": "6MB", "loader": "400MB",
+    "signatures": "3MB", "mixing": "200MB", "web": "6MB", "loader": "400MB", "decode_cpu": "2048",
 }  # fmt: skip
 
 
@@ -33,7 +33,11 @@ def main() -> int:
     )
     parser.add_argument("name", choices=NAMES)
     sizes = ", ".join(f"{name} {size}" for name, size in NAMES.items())
-    parser.add_argument("--size", type=_size, help=f"bytes of the corpus' text or tokens (where not given: {sizes})")
+    parser.add_argument(
+        "--size",
+        type=_size,
+        help=f"bytes of the corpus, or tokens of context (where not given: {sizes})",
+    )
     arguments = parser.parse_args()
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
     if load > 0.5 * cores:

@@ -92,7 +92,7 @@ def _corpus(size: int) -> Path:
         lengths = np.minimum(80 * (rng.pareto(0.8, _SHARD) + 1), 16_384).astype(np.int64)
         lengths = lengths[: np.searchsorted(np.cumsum(lengths), left) + 1]
         path = folder / f"shard-{len(shards):05d}.parquet"
-        with shard_writer(path) as writer:
+        with shard_writer(path, SCHEMA) as writer:
             for start in range(0, len(lengths), _GROUP):
                 writer.write_table(_rows(rng, lengths[start : start + _GROUP]))
         shards.append({"file": path.name, "rows": len(lengths), "tokens": int(lengths.sum()), "sha256": ""})

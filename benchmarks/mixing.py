@@ -1,8 +1,8 @@
 """A phase mixed and written, beside the plain writing of its rows as Parquet; and a plan of a thousand sources.
 
 Mixing goes from the decisions to the shards: ranked, planned, selected, put in their global order, fetched, written,
-counted back. The peer has the same rows in memory, in order, and only writes them with the same settings. Of ours the
-whole is shown, and its last step alone: the rows, as they were fetched, put in order, written, counted back and hashed.
+counted. The peer has the same rows in memory, in order, and only writes them with the same settings. Of ours the
+whole is shown, and its last step alone: the rows, as they were fetched, put in order, written, counted and hashed.
 """
 
 from __future__ import annotations

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import nn
 
 from trainer.model import PLM
 
 
-def reference(model: PLM) -> nn.Module:
-    """The same weights, copied, in a model whose every line is of transformers; its output head is tied."""
+def reference(model: PLM, share: bool = False) -> nn.Module:
+    """The same weights, copied or shared, in a model whose every line is of transformers; its output head is tied."""
     from transformers import DeepseekV3Config, DeepseekV3ForCausalLM, NemotronConfig
     from transformers.models.nemotron.modeling_nemotron import NemotronMLP
 
@@ -43,7 +42,7 @@ def reference(model: PLM) -> nn.Module:
     )
     for layer in other.model.layers:
         layer.mlp = NemotronMLP(NemotronConfig(**sizes, mlp_bias=False))
-    missing, unexpected = other.load_state_dict(model.state_dict(), strict=False)
+    missing, unexpected = other.load_state_dict(model.state_dict(), strict=False, assign=share)
     if (missing, unexpected) != (["lm_head.weight"], []):  # tied: has no tensor of its own here
         raise ValueError(f"the reference's parameters are not PLM's: missing {missing}, unexpected {unexpected}")
     other.tie_weights()

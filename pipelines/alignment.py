@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from pipelines.stages import relative
+from pipelines.stages import check_training, relative
 from plm_data.build import Build
 from plm_data.errors import PlmError, RecipeError
 from plm_data.recipe import TASKS
 from plm_data.store import code_version, digest, locked
+from trainer.config import PhaseData, TrainConfig
+from trainer.files import sha256, write_json
 
 if TYPE_CHECKING:
     from trainer.alignment.collection import Judges
     from trainer.alignment.config import AlignConfig
-    from trainer.config import PhaseData
 
-PREFERENCES = "preferences"
-ALIGNED = "model-aligned"  # the build's folder shows the aligned model's run as this
+PREFERENCES: Final = "preferences"
+WEIGHTS: Final = "model.safetensors"
+# What the build's folder shows the runs as.
+ALIGNED: Final = "model-aligned"
+COMPARISON: Final = "compare-alignment"
 
 
 def align_config(build: Build) -> AlignConfig:
@@ -71,17 +75,103 @@ def judges(build: Build) -> Judges:
 
 def phase_data(build: Build, phase: str) -> PhaseData:
     """The shards of a phase of prompts, built if they are not there."""
-    from trainer.config import PhaseData
-
     return PhaseData(phase, "held-out" if phase == TASKS else "preferences", build.shards(phase).path)
 
 
 def tuned_model(build: Build) -> Path:
     """The folder of the model after the last SFT phase; raises ``PlmError`` if it is not trained."""
     last = list(build.recipe.sft)[-1:]
-    folder = build.folder / (f"model-{last[0]}" if last else "model") / "final"
+    return _there(build, f"model-{last[0]}" if last else "model")
+
+
+def tuned_models(build: Build, seed: int, progress: bool, say: Callable[[str], None]) -> dict[str, Path]:
+    """The models after each SFT phase, by its name, trained with a seed from the recipe's pre-trained model.
+
+    Each phase starts from the one before, and its rate from where that one's ended.
+    """
+    from trainer.sft import FLOOR, SftConfig, sft
+
+    spec = check_training(build.recipe)[1]
+    model, rate, found = _there(build, "model"), spec.final_learning_rate, {}
+    for name, phase in build.recipe.sft.items():
+        settings = {
+            **spec.model_dump(exclude={"sample_prompts"}),
+            "sequence_length": phase.sequence_length or spec.sequence_length,
+            "batch_size": phase.batch_size or spec.batch_size,
+            "learning_rate": phase.learning_rate,
+            "final_learning_rate": phase.learning_rate * FLOOR,
+            "warmup_tokens": 0,
+        }
+        config = SftConfig(TrainConfig(**settings, seed=seed), phase.epochs, rate)
+        shards = build.shards(name)
+        key = {
+            "shards": shards.key,
+            "start": sha256(model / WEIGHTS),
+            "sft": asdict(config),
+            "trainer": code_version("trainer.sft"),
+        }
+        out = build.store.folder("sft", digest(key))
+        out.mkdir(parents=True, exist_ok=True)
+        say(f"seed {seed}: {name}")
+        with locked(out / ".lock"):
+            sft(model, PhaseData(name, "sft", shards.path), config, out, progress, say=say)
+        model, rate = out / "final", phase.learning_rate * FLOOR
+        found[name] = model
+    return found
+
+
+def compare(
+    build: Build, seeds: Sequence[int], progress: bool = True, say: Callable[[str], None] = lambda _: None
+) -> tuple[Path, dict[str, Any]]:
+    """Compare SFT, iterative DPO and ARIES over seeds; returns the page's path and what it says.
+
+    Shown as ``FOLDER/compare-alignment``, with compare-alignment.json and compare-alignment.html in it. Raises
+    ``RecipeError`` if the recipe has no tasks or no SFT.
+    """
+    from trainer.alignment.compare import compare_alignment
+    from trainer.alignment.page import write_comparison
+
+    recipe = build.recipe
+    if TASKS not in recipe.after or not recipe.sft:
+        missing = "sft" if not recipe.sft else "evaluate.tasks"
+        raise RecipeError(f"recipe {recipe.name} has no {missing!r} section, which the comparison needs; add one.")
+    config = align_config(build)
+    key = {
+        "prompts": build.shards(PREFERENCES).key,
+        "tasks": build.shards(TASKS).key,
+        "start": sha256(_there(build, "model") / WEIGHTS),
+        "sft": {name: phase.model_dump(mode="json") for name, phase in recipe.sft.items()},
+        "align": _settings(config),
+        "trainer": code_version("trainer.alignment.compare"),
+    }
+    out = build.store.folder(COMPARISON, digest(key))
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out / ".lock"):
+        found = compare_alignment(
+            lambda seed: tuned_models(build, seed, progress, say),
+            phase_data(build, PREFERENCES),
+            phase_data(build, TASKS),
+            config,
+            seeds,
+            out,
+            judges=judges(build),
+            max_tokens=recipe.evaluate.max_tokens if recipe.evaluate else None,
+            progress=progress,
+            say=say,
+        )
+        write_json(out / f"{COMPARISON}.json", found)
+        write_comparison(out / f"{COMPARISON}.html", found)
+    build.show(out, COMPARISON)
+    return build.folder / COMPARISON / f"{COMPARISON}.html", found
+
+
+def _there(build: Build, name: str) -> Path:
+    folder = build.folder / name / "final"
     if not folder.is_dir():
-        raise PlmError(f"{relative(folder)}: there is no such model yet; run `plm sft {build.recipe.name}` first.")
+        command = "train" if name == "model" else "sft"
+        raise PlmError(
+            f"{relative(folder)}: there is no such model yet; run `plm {command} {build.recipe.name}` first."
+        )
     return folder
 
 
@@ -90,7 +180,6 @@ def align_model(
 ) -> dict[str, Any]:
     """Align the recipe's model, or the one of another folder, and show the run; a finished one is only looked up."""
     from trainer.alignment.rounds import align
-    from trainer.files import sha256
 
     config = align_config(build)
     model = start or tuned_model(build)
@@ -98,7 +187,7 @@ def align_model(
     key = digest(
         {
             "prompts": prompts.key,
-            "start": sha256(model / "model.safetensors"),
+            "start": sha256(model / WEIGHTS),
             "align": _settings(config),
             "select": build.recipe.preferences.model_dump(mode="json")["select"] if build.recipe.preferences else None,
             "trainer": code_version("trainer.alignment.rounds"),
@@ -115,6 +204,4 @@ def align_model(
 
 
 def _settings(config: AlignConfig) -> dict[str, Any]:
-    from dataclasses import asdict
-
     return asdict(replace(config, checkpoint_interval_steps=1, keep_checkpoints=1))  # these shape no weights

@@ -116,15 +116,20 @@ def what_if(recipe: str, settings: tuple[str, ...], home: Path | None, workers: 
 def train(recipe: str, home: Path | None, workers: int | None) -> None:
     """Train the recipe's model through its phases, building those that are missing.
 
-    An interrupted run goes on from its newest checkpoint; a finished one is only looked up.
+    An interrupted run goes on from its newest checkpoint; a finished one is only looked up. On several GPUs or
+    machines, with the phases built: torchrun --nproc-per-node 8 -m pipelines.cli train RECIPE
     """
+    from pipelines.ranks import first
+
     made = _open(recipe, home, workers, training=True)
-    _print_training(made, _train(made))
+    summary = _train(made)
+    if first():
+        _print_training(made, summary)
 
 
 def _train(made: Build) -> dict[str, Any]:
     """Train with a progress line on a terminal, and a line a checkpoint elsewhere."""
-    from pipelines.stages import train as train_model
+    from pipelines.training import train as train_model
 
     live = sys.stderr.isatty()
     return train_model(made, progress=live, say=(lambda _: None) if live else made.say)
@@ -146,7 +151,6 @@ def _print_training(made: Build, summary: dict[str, Any]) -> None:
         )
     click.echo(f"  last loss is {summary['phases'][-1]['ratio']:.3f} of ln(vocabulary)")
     click.echo(f"model folder: {relative(made.folder / 'model' / 'final')}")
-    click.echo(f"loss curve:   {relative(made.folder / 'model' / 'loss.png')}")
     click.echo(f"training report: {relative(made.folder / 'model' / 'report.html')}")
 
 
@@ -162,7 +166,7 @@ def sample(
     recipe: str, prompts: tuple[str, ...], max_tokens: int, temperature: float, top_p: float, seed: int,
     home: Path | None,
 ) -> None:  # fmt: skip
-    """Print text of the trained model."""
+    """Print text of the trained model, as it is decoded."""
     from pipelines.stages import samples
     from plm_data.curation import default_home
     from plm_data.recipe_file import load_recipe
@@ -170,9 +174,10 @@ def sample(
     loaded = load_recipe(recipe)
     asked = prompts or (loaded.train.sample_prompts if loaded.train else ()) or ("",)
     folder = (home or default_home()) / loaded.name
-    for text in samples(folder, asked, max_tokens, temperature, top_p, seed):
-        click.echo(text)
-        click.echo("─" * 40)
+    for pieces in samples(folder, asked, max_tokens, temperature, top_p, seed):
+        for piece in pieces:
+            click.echo(piece, nl=False)
+        click.echo("\n" + "─" * 40)
 
 
 @cli.command(epilog="Example: plm reproduce recipes/nano.yaml")
@@ -184,13 +189,12 @@ def reproduce(recipe: str, home: Path | None, workers: int | None) -> None:
 
     Run again, it goes on where it was, and says what it reused.
     """
-    from pipelines.stages import build_phases, relative, samples
+    from pipelines.stages import build_phases, relative, sample_texts
 
     made = _open(recipe, home, workers, training=True)
     path, facts = build_phases(made)
     summary = _train(made)
-    prompts = made.recipe.train.sample_prompts if made.recipe.train else ()
-    texts = samples(made.folder, prompts, 80, 0.7, 0.95, made.recipe.seed)
+    texts = sample_texts(made)
     click.echo()
     print_facts(facts, most_rules=8)
     click.echo()
@@ -216,6 +220,7 @@ def serve() -> None:
 
 cli.add_command(cli_align.align)
 cli.add_command(cli_align.chat)
+cli.add_command(cli_align.compare_alignment)
 cli.add_command(cli_evaluate.evaluate)
 cli.add_command(cli_inspect.explain)
 cli.add_command(cli_inspect.samples)
@@ -232,6 +237,7 @@ cli.add_command(cli_recipe.new)
 cli.add_command(cli_recipe.check)
 cli.add_command(cli_recipe.schema)
 cli.add_command(cli_train.compare_schedules)
+cli.add_command(cli_train.sft)
 cli.add_command(cli_train.training_report)
 
 
@@ -258,7 +264,7 @@ def main() -> None:
         if not isinstance(error, TrainerError) or os.environ.get("PLM_DEBUG"):
             raise
         click.echo(f"plm: {error}", err=True)
-        sys.exit(1)
+        sys.exit(getattr(error, "exit_code", 1))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,66 @@ def _print_stage(stage: dict[str, Any]) -> None:
     dropped = {reason: number for reason, number in counts["reasons"].items() if reason != "pair"}
     if dropped:
         click.echo("    no pair: " + ", ".join(f"{reason} {number:,}" for reason, number in dropped.items()))
+
+
+@click.command("compare-alignment", epilog="Example: plm compare-alignment recipes/nano.yaml --seeds 3")
+@_recipe
+@click.option("--seeds", type=click.IntRange(min=2), default=3, show_default=True, help="Seeds of each contender.")
+@home_option
+@_workers
+def compare_alignment(recipe: str, seeds: int, home: Path | None, workers: int | None) -> None:
+    """Train and measure SFT, iterative DPO and ARIES on the held-out tasks, each with every seed.
+
+    DPO and ARIES start from the same model, draw as many answers and take as many optimiser steps. No winner is
+    declared within the noise, which is judged by the differences seed by seed. An interrupted comparison goes on where
+    it was; finished runs are only looked up. Needs the recipe's trained model.
+    """
+    from rich.console import Console
+
+    from pipelines.alignment import compare
+    from pipelines.stages import open_build, relative
+
+    start, live = time.monotonic(), sys.stderr.isatty()
+
+    def say(line: str) -> None:
+        click.echo(f"{time.monotonic() - start:7.1f} s  {line}")
+
+    made = open_build(recipe, home, workers, progress=live, say=say, training=True)
+    page, found = compare(made, range(made.recipe.seed, made.recipe.seed + seeds), live, say)
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    for table in _tables(found):
+        console.print(table)
+    click.echo(found["verdict"])
+    click.echo(f"judged by {found['judged_by']}")
+    click.echo(f"comparison: {relative(page)}")
+
+
+def _tables(found: dict[str, Any]) -> list[Any]:
+    """The shares of right answers by contender and seed, the pairs' differences, and the budgets."""
+    from rich.table import Table
+
+    seeds = [f"seed {seed}" for seed in found["seeds"]]
+    shares = Table(title=f"Right answers to {found['tasks']:,} held-out tasks", title_justify="left")
+    pairs = Table(title="Differences seed by seed, in percentage points", title_justify="left")
+    budget = Table(title="Budget, mean over seeds", title_justify="left")
+    for table, columns in (
+        (shares, ("contender", "mean", "spread", *seeds, "tokens an answer")),
+        (pairs, ("pair", "mean", "from", "to", *seeds)),
+        (budget, ("method", "answers", "pairs", "steps", "tokens trained")),
+    ):
+        table.add_column(columns[0])
+        for name in columns[1:]:
+            table.add_column(name, justify="right")
+    pairs.add_column("verdict")
+    for row in found["contenders"]:
+        figures = [f"{100 * x:.1f}%" for x in (row["mean"], row["spread"], *row["shares"])]
+        shares.add_row(row["name"], *figures, f"{row['answer_tokens']:.1f}")
+    for row in found["pairs"]:
+        figures = [f"{100 * x:+.1f}" for x in (row["mean"], row["low"], row["high"], *row["differences"])]
+        pairs.add_row(f"{row['a']} - {row['b']}", *figures, row["verdict"])
+    for method, spent in found["budget"].items():
+        budget.add_row(method, *(f"{spent[name]:,.0f}" for name in ("answers", "pairs", "steps", "tokens")))
+    return [shares, pairs, budget]
 
 
 @click.command(epilog="Example: plm chat build/nano/model-aligned --refine 1 --prompt 'What is 27 + 15?'")

@@ -48,7 +48,8 @@ def compare_schedules(
     """
     from rich.console import Console
 
-    from pipelines.stages import open_build, relative, training
+    from pipelines.stages import open_build, relative
+    from pipelines.training import training
     from plm_data.errors import RecipeError
     from trainer.compare import check_compared, run_schedules
 
@@ -118,3 +119,35 @@ def training_report(run: Path, open_page: bool) -> None:
     click.echo(f"training report: {relative(page)}")
     if open_page:
         click.launch(page.resolve().as_uri())
+
+
+@click.command(epilog="Example: plm sft recipes/nano.yaml")
+@click.argument("recipe", metavar="RECIPE")
+@click.option(
+    "--from", "start", type=click.Path(path_type=Path, file_okay=False, exists=True), default=None,
+    help="Folder of the model to fine-tune.  [default: the recipe's pre-trained one]",
+)  # fmt: skip
+@click.option("--workers", type=click.IntRange(min=1), default=None, help="Processes at a time.  [default: one a core]")
+@home_option
+def sft(recipe: str, start: Path | None, workers: int | None, home: Path | None) -> None:
+    """Fine-tune the recipe's model through its phases of conversations, each from where the one before ended.
+
+    A loss is taken of the assistants' words alone. An interrupted run goes on from its newest checkpoint; a finished
+    one is only looked up. The conversations are built if they are not there.
+    """
+    from pipelines.ranks import first
+    from pipelines.stages import open_build, relative
+    from pipelines.tuning import tune, tuned_folder
+
+    live = sys.stderr.isatty()
+    made = open_build(recipe, home, workers, progress=live, say=click.echo, training=True)
+    done = tune(made, progress=live, say=(lambda _: None) if live else click.echo, start=start)
+    for phase, summary in done.items() if first() else ():
+        told = summary["phases"][0]
+        state = "reused" if summary["reused"] else f"trained in {summary['seconds']:.0f} s"
+        click.echo(
+            f"{phase}: {summary['steps']:,} steps, {summary['tokens']:,} tokens, loss {told['loss_start']:.3f} -> "
+            f"{told['loss_end']:.3f}, {state}"
+        )
+        click.echo(f"  model folder: {relative(made.folder / tuned_folder(phase) / 'final')}")
+        click.echo(f"  report:       {relative(made.folder / tuned_folder(phase) / 'report.html')}")

@@ -18,8 +18,8 @@ from prefect.artifacts import (
 from prefect.cache_policies import NO_CACHE
 
 from pipelines import errors
-from pipelines.stages import open_build, samples, write_views
-from pipelines.stages import train as train_model
+from pipelines.stages import open_build, sample_texts, write_views
+from pipelines.training import train as train_model
 from plm_data.build import Build
 from plm_data.errors import SourceError
 
@@ -167,8 +167,7 @@ def reproduce(recipe: str = "nano", home: str | None = None, workers: int | None
     steps = _CURATE_STEPS + 2 * len(build.recipe.phases) + 3
     progress = _Progress(f"{_key(build)}-reproduce-progress", steps)
     summary = _train(build, progress)
-    prompts = build.recipe.train.sample_prompts if build.recipe.train else ()
-    texts = progress.run("sample", lambda: samples(build.folder, prompts, 80, 0.7, 0.95, build.recipe.seed))
+    texts = progress.run("sample", lambda: sample_texts(build))
     create_markdown_artifact(
         "\n\n".join(_fenced(text) for text in texts), key=f"{_key(build)}-samples", description="Text of the model"
     )

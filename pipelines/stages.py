@@ -1,4 +1,4 @@
-"""What both the command line and the flows do with a recipe: build phases, report, train, sample.
+"""What both the command line and the flows do with a recipe: build phases, report, sample.
 
 The library does the work; here its two rooms meet.
 """
@@ -6,23 +6,20 @@ The library does the work; here its two rooms meet.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from plm_data.build import HELD_OUT, Build
+from pipelines.ranks import check_built
+from plm_data.build import Build
 from plm_data.curation import default_home
 from plm_data.errors import PlmError, RecipeError
 from plm_data.recipe import ModelSpec, Recipe, TrainSpec
 from plm_data.recipe_file import find_recipe, load_recipe
 from plm_data.report.card import write_card
 from plm_data.report.page import write_report
-from plm_data.store import Output, code_version, digest, locked
-from trainer.config import ModelConfig, PhaseData, TrainConfig
-
-# What the trained weights do not depend on.
-_HARMLESS = {"sample_prompts", "checkpoint_interval_steps", "keep_checkpoints"}
+from trainer.config import ModelConfig
 
 
 def open_build(
@@ -45,6 +42,7 @@ def open_build(
     build.check()
     if training:
         check_training(build.recipe)
+        check_built(build.recipe, build.home)
     return build
 
 
@@ -99,70 +97,6 @@ def write_views(build: Build) -> tuple[Path, dict[str, Any]]:
     return path, facts
 
 
-@dataclass(frozen=True)
-class Training:
-    """A recipe's training: what every run of it has, its settings, and the folder of a run with such settings."""
-
-    build: Build
-    model: ModelConfig
-    settings: TrainConfig
-    phases: dict[str, Output]
-    held_out: Output | None
-    key: dict[str, Any]  # of all that shapes the weights, with the recipe's own settings
-
-    def folder(self, settings: TrainConfig) -> Path:
-        """The folder of a run, named by the hash of all that shapes it.
-
-        So another recipe, corpus or trainer never meets its checkpoints. ``settings`` are the recipe's, but for the
-        schedule and the seed.
-        """
-        train = {**self.key["train"], "schedule": settings.schedule}
-        return self.build.store.folder("train", digest({**self.key, "train": train, "seed": settings.seed}))
-
-    def run(
-        self, settings: TrainConfig, out: Path, progress: bool = True, say: Callable[[str], None] = lambda _: None
-    ) -> dict[str, Any]:
-        """Train in a folder, write the run's report and return its summary; a finished run is only looked up."""
-        from trainer.pretrain import pretrain  # late: torch takes seconds, which a plan need not wait for
-        from trainer.report.page import REPORT, write_training_report
-
-        segments = self.build.recipe.phases
-        phases = [PhaseData(name, segments[name].segment, output.path) for name, output in self.phases.items()]
-        held_out = PhaseData(HELD_OUT, HELD_OUT, self.held_out.path) if self.held_out else None
-        out.mkdir(parents=True, exist_ok=True)
-        with locked(out / ".lock"):
-            summary = pretrain(self.model, settings, phases, self.build.tokenizer.path, out, progress, held_out, say)
-            if not (summary["reused"] and (out / REPORT).exists()):
-                write_training_report(out)
-        return summary
-
-
-def training(build: Build) -> Training:
-    """A recipe's training, its phases built; raises ``RecipeError`` if it has none."""
-    recipe = build.recipe
-    model_spec, train_spec = check_training(recipe)
-    shards = {phase: build.shards(phase) for phase in recipe.phases}
-    held_out = build.held_out()
-    key = {
-        "shards": {phase: output.key for phase, output in shards.items()},
-        "held_out": held_out.key if held_out else None,
-        "model": model_spec.model_dump(mode="json", exclude_none=True),
-        "train": train_spec.model_dump(mode="json", exclude=_HARMLESS),
-        "trainer": code_version("trainer.pretrain"),
-    }
-    settings = TrainConfig(**train_spec.model_dump(exclude={"sample_prompts"}), seed=recipe.seed)
-    return Training(build, model_config(model_spec, _vocab_size(build)), settings, shards, held_out, key)
-
-
-def train(build: Build, progress: bool = True, say: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
-    """Train through all phases and show the result as ``FOLDER/model``; a finished run is only looked up."""
-    made = training(build)
-    out = made.folder(made.settings)
-    summary = made.run(made.settings, out, progress, say)
-    build.show(out, "model")
-    return summary
-
-
 def with_budget(recipe: Recipe, tokens: int) -> Recipe:
     """The recipe at another budget: its phases, and the warm-up, each the same share of it.
 
@@ -188,7 +122,7 @@ def model_config(spec: ModelSpec, tokens: int) -> ModelConfig:
     return ModelConfig(**{**spec.model_dump(), "vocab_size": rows})
 
 
-def _vocab_size(build: Build) -> int:
+def vocab_size(build: Build) -> int:
     from tokenizers import Tokenizer
 
     return Tokenizer.from_file(str(build.tokenizer.path / "tokenizer.json")).get_vocab_size()
@@ -196,14 +130,26 @@ def _vocab_size(build: Build) -> int:
 
 def samples(
     build_folder: Path, prompts: Sequence[str], max_tokens: int, temperature: float, top_p: float, seed: int
-) -> list[str]:
-    """The prompts, each with its continuation by the trained model of a build's folder."""
+) -> Iterator[Iterator[str]]:
+    """The prompts, each with its continuation by a build's trained model, in pieces as they are decoded."""
     from trainer.generate import sample
 
     final = build_folder / "model" / "final"
     if not final.is_dir():
         raise PlmError(f"{final}: there is no trained model yet; run `plm train {build_folder.name}` first.")
-    return [prompt + sample(final, prompt, max_tokens, temperature, top_p, seed) for prompt in prompts]
+    texts = sample(final, prompts, max_tokens, temperature, top_p, seed)
+    for prompt, pieces in zip(prompts, texts, strict=True):
+        yield chain((prompt,), pieces)
+
+
+def sample_texts(build: Build) -> list[str]:
+    """What ``reproduce`` shows: the recipe's prompts, continued by its model."""
+    recipe = build.recipe
+    if recipe.model is None or recipe.train is None:
+        return []
+    most = min(80, recipe.model.max_position_embeddings)
+    texts = samples(build.folder, recipe.train.sample_prompts, most, 0.7, 0.95, recipe.seed)
+    return ["".join(pieces) for pieces in texts]
 
 
 def relative(path: Path) -> str:

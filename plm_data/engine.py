@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shutil
 import sys
 import tempfile
 import threading
@@ -23,7 +22,6 @@ from typing import Any, ClassVar
 import multiprocess
 from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline.base import PipelineStep
-from datatrove.utils.stats import PipelineStats
 from loguru import logger
 from pydantic import BaseModel
 from tqdm import tqdm
@@ -105,14 +103,31 @@ class _RunPartitions(PipelineStep):
 
 class _QuietExecutor(LocalPipelineExecutor):
     """datatrove's local executor without its logs and statistics, which take longer than a small piece of work: our
-    progress bar, counts and errors say what is going on."""
+    progress bar, counts and errors say what is going on, and our markers what is done.
 
-    def _run_for_rank(self, rank: int, local_rank: int = 0, node_rank: int = -1) -> PipelineStats:
-        logger.disable("datatrove")
-        for step in self.pipeline:
-            deque(step(None, rank, self.world_size), maxlen=0)
-        self.mark_rank_as_completed(rank)
-        return PipelineStats()
+    A worker gets the pipeline once, and then the numbers of its ranks: datatrove sends it with every rank, which for
+    thousands of them is the square of that, and has a manager's process beside the pool.
+    """
+
+    def run(self) -> None:
+        context = multiprocess.get_context(self.start_method)
+        with context.Pool(self.workers, initializer=_receive, initargs=(self.pipeline, self.tasks)) as pool:
+            deque(pool.imap_unordered(_run_rank, range(self.tasks)), maxlen=0)
+
+
+# In a worker: what it is to run, and how many ranks there are.
+_received: tuple[list[PipelineStep], int] = ([], 0)
+
+
+def _receive(pipeline: list[PipelineStep], world_size: int) -> None:
+    global _received
+    _received = (pipeline, world_size)
+
+
+def _run_rank(rank: int) -> None:
+    pipeline, world_size = _received
+    for step in pipeline:
+        deque(step(None, rank, world_size), maxlen=0)
 
 
 def _done_file(out: Path, partition: int) -> Path:
@@ -158,16 +173,9 @@ def _execute(work: list[tuple[Step, int, str]], workers: int) -> None:
     # The server from which workers are forked starts once, so it imports what any stage will need.
     modules = [*sorted(name for name in sys.modules if name.split(".")[0] == __name__.split(".")[0]), "plm_data.warm"]
     multiprocess.get_context("forkserver").set_forkserver_preload(modules)
-    # Our own markers, kept with the outputs, say what is done: datatrove's ignore a step's parameters.
-    logs = tempfile.mkdtemp(prefix="plm-executor-")
-    try:
-        logger.disable("datatrove")
-        executor = _QuietExecutor([_RunPartitions(work)], tasks=len(work), workers=workers, logging_dir=logs)
-        executor.run()
-        if missing := executor.get_incomplete_ranks(skip_completed=True):
-            raise StoreError(f"{len(missing)} of {len(work)} partitions did not finish; run the same command again.")
-    finally:
-        shutil.rmtree(logs, ignore_errors=True)
+    logger.disable("datatrove")
+    # Nothing is logged there; without a name datatrove would choose one.
+    _QuietExecutor([_RunPartitions(work)], tasks=len(work), workers=workers, logging_dir=tempfile.gettempdir()).run()
 
 
 def run_steps(

@@ -265,6 +265,25 @@ class TrainSpec(Strict):
     shuffle_window: Count = Field(1024, description="packed sequences among which their order is drawn")
     checkpoint_interval_steps: Count = 100
     keep_checkpoints: Count = 2
+    micro_batch_size: Count | None = Field(
+        None, description="sequences of a forward pass on one rank, whose gradients add up; null: all of the rank's"
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="of the products; auto: bf16 on CUDA, fp32 on a CPU"
+    )
+    compile: bool = Field(False, description="torch.compile, block by block")
+    activation_checkpointing: bool = Field(False, description="less memory: each block is run once more backward")
+    attention: Literal["auto", "sdpa", "flex"] = Field("auto", description="auto: FlexAttention on CUDA, else SDPA")
+    parallel: Literal["auto", "ddp", "fsdp"] = Field(
+        "auto", description="of several ranks under torchrun; auto: FSDP2 from 1B parameters on, else DDP"
+    )
+    held_out_interval_steps: Count | None = Field(
+        None, description="steps between held-out losses inside a phase; null: at its end alone"
+    )
+    zeros_interval_steps: Count = Field(50, description="steps between counts of the activations' zeros")
+    max_loss_rise: float | None = Field(
+        2.0, gt=0, description="nats over the recent median that stop the run where they stay; null: never"
+    )
     sample_prompts: tuple[str, ...] = ()
 
 

@@ -152,8 +152,8 @@ class PythonTaskSet(ConversationSpec):
 
     reader: Literal["python-tasks"]
     domain: Name = "code"
-    license: Licence = Field(
-        "LicenseRef-unknown", description="what stands where a package names no licence; each function has its own"
+    license: Annotated[str, Field(min_length=1, max_length=200)] = Field(
+        "NOASSERTION", description="what stands where a package names no licence; each function has its package's"
     )
     examples: Count | None = Field(None, description="declared functions; null: not known")
     packages: Literal["all"] | tuple[str, ...] = Field("all", description="distributions; 'stdlib' is one")

@@ -142,6 +142,15 @@ def accumulating(loss: nn.Module, last: bool) -> AbstractContextManager[Any]:
     return nullcontext()
 
 
+@contextmanager
+def measuring(loss: nn.Module) -> Iterator[None]:
+    """Run forward passes that no backward pass follows."""
+    with torch.no_grad():
+        yield
+    if isinstance(loss, FSDPModule):
+        loss.reshard()  # what a backward pass would have done: else the parameters stay whole, and others than before
+
+
 def whole(tensor: Tensor) -> Tensor:
     """Return a tensor as one process would hold it. Of a sharded one: a call of all ranks together."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

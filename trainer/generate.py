@@ -1,15 +1,15 @@
 """Samples text from a trained model."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import torch
 from tokenizers import Tokenizer
-from torch import Tensor
 
 from trainer.checkpoint import MODEL, STATE, newest_checkpoint
 from trainer.errors import TrainerError
+from trainer.inference import Sampling, prepare_for_decoding, stream
 from trainer.model import PLM
-from trainer.pretrained import CONFIG, END_OF_TEXT, load_model, load_pretrained, load_tokenizer
+from trainer.pretrained import CONFIG, load_model, load_pretrained, load_tokenizer
 
 
 def load(folder: Path) -> tuple[PLM, Tokenizer]:
@@ -35,58 +35,27 @@ def load(folder: Path) -> tuple[PLM, Tokenizer]:
 
 
 def sample(
-    folder: Path, prompt: str, max_tokens: int, temperature: float = 1.0, top_p: float = 1.0, seed: int = 0
-) -> str:
-    """Load a model and complete a prompt; see `load` and `complete`."""
+    folder: Path, prompts: Iterable[str], max_tokens: int, temperature: float = 1.0, top_p: float = 1.0, seed: int = 0
+) -> Iterator[Iterator[str]]:
+    """Load a model once and complete each prompt; see `load` and `complete`."""
     model, tokenizer = load(folder)
-    return complete(model, tokenizer, prompt, max_tokens, temperature, top_p, seed)
+    prepare_for_decoding(model)
+    for prompt in prompts:
+        yield complete(model, tokenizer, prompt, max_tokens, temperature, top_p, seed)
 
 
-@torch.inference_mode()
 def complete(
     model: PLM, tokenizer: Tokenizer, prompt: str, max_tokens: int, temperature: float, top_p: float, seed: int
-) -> str:
-    """Return the prompt's continuation, without the prompt.
+) -> Iterator[str]:
+    """Yield the prompt's continuation, without the prompt, as it is decoded.
 
-    The whole context is computed again for each token. It is cut to the model's positions from the left. The same
-    arguments give the same text: the draws come from a generator of their own.
-
-    Args:
-        model: a PLM; only ids that the tokenizer knows are drawn, though its vocabulary may be padded.
-        tokenizer: of the model.
-        prompt: text, one token or more.
-        max_tokens: tokens to draw at most; `<|endoftext|>` ends the text earlier and is not part of it.
-        temperature: divides the logits; 0 takes the likeliest token.
-        top_p: draw from the smallest set of likeliest tokens that holds this probability (arXiv 1904.09751).
-        seed: of the draws.
+    The same arguments give the same text: the draws come from a generator of their own. See `Sampling` for the
+    settings, and `generate` for what happens to a prompt that is too long.
 
     Raises:
-        TrainerError: an empty prompt, a negative temperature, or a `top_p` outside 0 … 1.
+        TrainerError: an empty prompt, or a setting out of its range.
     """
-    if temperature < 0 or not 0 < top_p <= 1:
-        raise TrainerError(
-            f"temperature, top_p: found {temperature} and {top_p}, expected zero or more and a number above 0 up to 1"
-        )
     tokens: list[int] = tokenizer.encode(prompt).ids
     if not tokens:
         raise TrainerError(f"prompt: found {prompt!r}, which has no token, expected some text to continue")
-    end_of_text, known = tokenizer.token_to_id(END_OF_TEXT), tokenizer.get_vocab_size()
-    device = model.model.embed_tokens.weight.device
-    generator = torch.Generator().manual_seed(seed)
-    prompt_length = len(tokens)
-    while len(tokens) - prompt_length < max_tokens:
-        context = torch.tensor([tokens[-model.config.max_position_embeddings :]], device=device)
-        token = _draw(model(context)[0, -1, :known].float().cpu(), temperature, top_p, generator)
-        if token == end_of_text:
-            break
-        tokens.append(token)
-    return tokenizer.decode(tokens[prompt_length:])
-
-
-def _draw(logits: Tensor, temperature: float, top_p: float, generator: torch.Generator) -> int:
-    if temperature == 0:
-        return int(logits.argmax())
-    probabilities, order = (logits / temperature).softmax(-1).sort(descending=True, stable=True)
-    # a token stays if the likelier ones together hold less than top_p, so the likeliest always does
-    probabilities[probabilities.cumsum(-1) - probabilities >= top_p] = 0
-    return int(order[torch.multinomial(probabilities, 1, generator=generator)])
+    return stream(model, tokenizer, tokens, Sampling(max_tokens, temperature, top_p), seed)

@@ -10,7 +10,7 @@ from matplotlib.ticker import EngFormatter
 from trainer.metrics import StepMetrics
 from trainer.shards import Phase
 
-_SHADES = {"stable": "#dbe9f6", "decay": "#fde8d0", "constant": "#dff0dc"}
+_SHADES = {"stable": "#dbe9f6", "decay": "#fde8d0", "constant": "#dff0dc", "sft": "#f4e3ee"}
 
 
 def plot_loss(path: Path, steps: Sequence[StepMetrics], phases: Sequence[Phase]) -> None:
@@ -36,7 +36,7 @@ def plot_loss(path: Path, steps: Sequence[StepMetrics], phases: Sequence[Phase])
     smooth = np.convolve(np.pad(loss, (width - 1, 0), mode="edge"), np.ones(width) / width, mode="valid")
     axis.plot(tokens, loss, color="#1f4e79", alpha=0.3, linewidth=0.8)
     loss_line = axis.plot(tokens, smooth, color="#1f4e79", linewidth=1.8, label=f"loss, mean of {width} steps")
-    axis.set(title="Pre-training loss", xlabel="tokens seen", ylabel="cross-entropy (nats a token)", xlim=(0, start))
+    axis.set(title="Training loss", xlabel="tokens seen", ylabel="cross-entropy (nats a token)", xlim=(0, start))
     axis.margins(y=0.15)
     axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     axis.grid(alpha=0.3)

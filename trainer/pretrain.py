@@ -21,7 +21,7 @@ from trainer.model import PLM
 from trainer.pretrained import load_tokenizer
 from trainer.run import SUMMARY, Run
 from trainer.schedule import ScheduleEnds, rate, schedule_ends
-from trainer.shards import Phase, read_phase, verify_shards
+from trainer.shards import VERIFIED, Phase, read_phase, verify_shards
 
 
 def pretrain(
@@ -68,7 +68,7 @@ def pretrain(
             return {**read_json(out / SUMMARY, "the summary of a finished run"), "reused": True}
         if ranks.first:
             for phase in watched:
-                verify_shards(phase)
+                verify_shards(phase, out / VERIFIED)
         ranks.wait()
         torch.manual_seed(train.seed)
         return run.train(PLM(model), _work(data, train, ends, measured, ranks), tokenizer, ranks, progress, say)

@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 from trainer.config import PhaseData
 from trainer.errors import TrainerError
-from trainer.files import read_json, sha256
+from trainer.files import read_json, sha256, write_json
 
 MANIFEST = "manifest.json"
+VERIFIED = "verified.json"
 FORMAT = 1  # version of the shard format that this trainer reads
 
 Kind = Literal["documents", "conversations", "prompts"]  # what a row is
@@ -95,18 +96,31 @@ def _shard(folder: Path, entry: dict[str, Any]) -> Shard:
     return Shard(folder / entry["file"], int(entry["rows"]), int(entry["tokens"]), str(entry["sha256"]))
 
 
-def verify_shards(phase: Phase) -> None:
+def verify_shards(phase: Phase, known: Path | None = None) -> None:
     """Compare each shard's bytes with the manifest's digest.
+
+    Args:
+        phase: whose shards.
+        known: JSON file that notes the shards found right, so that a run that goes on reads those anew alone whose
+            size or time has changed since.
 
     Raises:
         TrainerError: a shard is missing or holds other bytes.
     """
+    noted = read_json(known, "the shards that were verified") if known and known.exists() else {}
     for shard in phase.shards:
         if not shard.path.is_file():
             raise TrainerError(f"{shard.path}: not found, expected a shard of {phase.path}; build the phase again")
+        status = shard.path.stat()
+        stamp = [shard.sha256, status.st_size, status.st_mtime_ns]
+        if noted.get(str(shard.path)) == stamp:
+            continue
         found = sha256(shard.path)
         if found != shard.sha256:
             raise TrainerError(
                 f"{shard.path}: found sha256 {found}, expected {shard.sha256} from {phase.path}; "
                 "the file has changed since: restore it or build the phase again"
             )
+        noted[str(shard.path)] = stamp
+    if known:
+        write_json(known, noted)

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from trainer.data import Batch
+from trainer.distributed import measuring
 from trainer.model import PLM
 
 
-@torch.no_grad()
 def share_of_zeros(plm: PLM, loss: nn.Module, batch: Batch, device: torch.device) -> list[float]:
     """Return, by layer, the share of exact zeros in the MLP's activations over a batch's first sequence.
 
@@ -29,7 +29,7 @@ def share_of_zeros(plm: PLM, loss: nn.Module, batch: Batch, device: torch.device
 
     hooks = [layer.mlp.up_proj.register_forward_hook(note) for layer in plm.model.layers]  # type: ignore[union-attr]
     try:
-        with torch.compiler.set_stance("force_eager"):  # compiled blocks know nothing of the hooks
+        with measuring(loss), torch.compiler.set_stance("force_eager"):  # compiled blocks know nothing of the hooks
             loss(*(each[:1].to(device) for each in (batch.input_ids, batch.labels, batch.document_ids)))
     finally:
         for hook in hooks:

@@ -159,7 +159,7 @@ class ConversationPhase(Curation):
         steps = {
             name: Converse(
                 collected=output, pieces=self.partitions, tokenizer=self.tokenizer, prompts=not self.is_sft,
-                most_tokens=most_tokens(self._corpus.recipe, self.phase),
+                checked=self.phase == TASKS, most_tokens=most_tokens(self._corpus.recipe, self.phase),
             )
             for name, output in self.collected.items()
         }  # fmt: skip

@@ -82,14 +82,13 @@ class Rows(Columns):
         return self.row(row) if isinstance(row, dict) else ("not-an-object", "expected an object")
 
     def documents(self, batch: pa.RecordBatch, names: list[str], refusals: list[str | None]) -> Iterator[Raw | Reason]:
-        for number in range(batch.num_rows):
-            if refusals[number] is None:
-                try:
-                    row = batch.slice(number, 1).to_pylist()[0]
-                except UnicodeDecodeError:
-                    yield "invalid-utf8", "bytes that are not UTF-8"
-                    continue
-                yield self.row(row)
+        try:
+            rows: Iterable[dict[str, Any] | None] = batch.to_pylist()
+        except UnicodeDecodeError:  # which row has it is found row by row
+            rows = (_utf8_row(batch.slice(number, 1)) for number in range(batch.num_rows))
+        for row, refusal in zip(rows, refusals, strict=True):
+            if refusal is None:
+                yield ("invalid-utf8", "bytes that are not UTF-8") if row is None else self.row(row)
 
     def row(self, row: dict[str, Any]) -> Raw | Reason:
         """A row as a document, or why it is none."""
@@ -105,6 +104,14 @@ class Rows(Columns):
             return "too-long", f"a conversation of {size:,} bytes; max_row_bytes is {self.max_bytes:,}"
         name = str(identity) if isinstance(identity, (str, int)) and not isinstance(identity, bool) else digest(text)
         return Raw(name, text, self.default_license)
+
+
+def _utf8_row(one: pa.RecordBatch) -> dict[str, Any] | None:
+    """The only row of a batch; None if a text in it is not UTF-8."""
+    try:
+        return dict(one.to_pylist()[0])
+    except UnicodeDecodeError:
+        return None
 
 
 def list_items(blocks: Iterable[bytes], limit: int) -> Iterator[Any]:

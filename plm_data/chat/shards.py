@@ -52,10 +52,9 @@ class WriteConversations(WriteShards):
     def about(self, counted: list[dict[str, Any]]) -> dict[str, Any]:
         return {"kind": "conversations", "targets": sum(shard["targets"] for shard in counted)}
 
-    def count(self, path: Path) -> dict[str, Any]:
-        pairs = pq.read_table(path, columns=["targets"], use_threads=False)["targets"]
-        flat = pc.list_flatten(pairs).to_numpy()
-        return {**super().count(path), "targets": int(flat[1::2].sum() - flat[::2].sum())}
+    def count(self, path: Path, rows: pa.Table) -> dict[str, Any]:
+        flat = pc.list_flatten(rows["targets"]).to_numpy()
+        return {**super().count(path, rows), "targets": int(flat[1::2].sum() - flat[::2].sum())}
 
 
 @dataclass(frozen=True)

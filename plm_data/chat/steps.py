@@ -61,31 +61,34 @@ class CollectConversations(Collect):
 class Converse(Normalise):
     """One partition's conversations as documents (``CONVERSATION``); those that cannot be used are quarantined.
 
-    ``prompts``: up to the head of the answer to the last user's turn. ``most_tokens``: a longer one is quarantined.
+    ``prompts``: up to the head of the answer to the last user's turn. ``checked``: without those whose answer nothing
+    checks. ``most_tokens``: a longer one is quarantined.
     """
 
     name: ClassVar[str] = "converse"
     tokenizer: Output
     prompts: bool
+    checked: bool
     most_tokens: int | None
 
     def documents(self, batch: pl.DataFrame, rejected: RejectedRows) -> pl.DataFrame:
-        written = [self._usable(part, rejected) for part in _parts(batch)]
+        written = [self._kept(part, rejected) for part in _parts(batch)]
         empty = pl.DataFrame(schema=_UNHASHED)
         frame = pl.concat([empty, *written])
         return frame.with_columns(
             content_hash(frame["text"]), bytes=pl.col("text").str.len_bytes().cast(pl.Int64)
         ).select(CONVERSATION)  # fmt: skip
 
-    def _usable(self, batch: pl.DataFrame, rejected: RejectedRows) -> pl.DataFrame:
+    def _kept(self, batch: pl.DataFrame, rejected: RejectedRows) -> pl.DataFrame:
         """The conversations of a batch that fit, but for what follows from their texts."""
         found = normal_forms([Conversation.from_json(text) for text in batch["text"]])
+        known = batch.select("id", "name", "license").to_dicts()
         rows: list[tuple[int, Conversation, str]] = []
         for row, each in enumerate(found):
             wanted = each.as_prompt() if self.prompts else each.as_answered()
             text = rendered(wanted.turns, self.prompts) if wanted else ""
-            if (reason := _unusable(wanted, text)) is not None:
-                rejected.add(batch["id"][row], batch["name"][row], "quarantined", *reason)
+            if (reason := self._unusable(wanted, text)) is not None:
+                rejected.add(known[row]["id"], known[row]["name"], "quarantined", *reason)
             else:
                 assert wanted is not None
                 rows.append((row, wanted, text))
@@ -97,11 +100,11 @@ class Converse(Normalise):
             ids, targets = chat.join(roles, [next(encoded) for _ in roles], self.prompts)
             if self.most_tokens is not None and len(ids) > self.most_tokens:
                 detail = f"{len(ids):,} tokens, more than {self.most_tokens:,}"
-                rejected.add(batch["id"][row], batch["name"][row], "quarantined", "over-length", detail)
+                rejected.add(known[row]["id"], known[row]["name"], "quarantined", "over-length", detail)
                 continue
             asked = [text for role, text in each.turns if role == USER]
             kept.append(
-                {name: batch[name][row] for name in ("id", "name", "license")}
+                known[row]
                 | {name: getattr(each, name) for name in PROMPT_COLUMNS[1:]}
                 | {
                     "text": text, "turns": len(roles), "asked": [question_hash(each) for each in asked],
@@ -111,6 +114,21 @@ class Converse(Normalise):
             )  # fmt: skip
         return pl.DataFrame(kept, schema=_UNHASHED, orient="row")
 
+    def _unusable(self, found: Conversation | None, text: str) -> tuple[str, str] | None:
+        """Why a conversation in normal form cannot be used, if it cannot be."""
+        if found is None:
+            return "no-assistant-turn", "nobody answers"
+        if silent := [i for i, (_, said) in enumerate(found.turns, 1) if not said.strip()]:
+            return "empty-turn", f"turn {silent[0]} says nothing once it is normalised"
+        answers = [each for each in (found.reference, found.chosen, found.rejected) if each is not None]
+        if not all(map(str.strip, answers)):
+            return "empty-turn", "an answer to the prompt says nothing once it is normalised"
+        if any(each.count("\ufffd") > MAX_REPLACEMENT_SHARE * len(each) for each in (text, *answers)):
+            return "broken-encoding", "many replacement characters"
+        if self.checked and found.check is None:
+            return "no-check", "nothing says how an answer is checked"
+        return None
+
 
 def _parts(batch: pl.DataFrame) -> list[pl.DataFrame]:
     """The batch in pieces: an encoding takes some hundred bytes a token until its ids are taken out of it."""
@@ -119,17 +137,6 @@ def _parts(batch: pl.DataFrame) -> list[pl.DataFrame]:
 
 def _bytes(numbers: Sequence[int]) -> bytes:
     return np.array(numbers, dtype="<i4").tobytes()
-
-
-def _unusable(found: Conversation | None, text: str) -> tuple[str, str] | None:
-    """Why a conversation in normal form cannot be used, if it cannot be."""
-    if found is None:
-        return "no-assistant-turn", "nobody answers"
-    if silent := [i for i, (_, said) in enumerate(found.turns, 1) if not said.strip()]:
-        return "empty-turn", f"turn {silent[0]} says nothing once it is normalised"
-    if text.count("\ufffd") > MAX_REPLACEMENT_SHARE * len(text):
-        return "broken-encoding", "many replacement characters"
-    return None
 
 
 def normal_forms(conversations: Sequence[Conversation]) -> list[Conversation]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import islice, product
 
 from plm_data.recipe_conversations import MathsKindSpec, MathsSet
@@ -55,18 +56,22 @@ def _kind(wanted: str | MathsKindSpec) -> Kind:
     return _BY_NAME[wanted if isinstance(wanted, str) else wanted.kind]
 
 
-def _indices(wanted: str | MathsKindSpec, seed: int, split: Split) -> Iterator[int]:
+def _indices(wanted: str | MathsKindSpec, seed: int, split: Split) -> Sequence[int]:
     """Places in the permutation of a kind's problems, in their order."""
     kind = _kind(wanted)
     held_out = split_size(kind, "train")
     if isinstance(wanted, str):
-        yield from range(held_out) if split == "train" else range(held_out, kind.size)
-        return
+        return range(held_out) if split == "train" else range(held_out, kind.size)
+    return [index for index in _narrowed(wanted, seed) if (index >= held_out) == (split == "held-out")]
+
+
+@lru_cache(maxsize=32)
+def _narrowed(wanted: MathsKindSpec, seed: int) -> tuple[int, ...]:
+    """The places of a kind's problems whose operands are within the narrower ranges, of both splits."""
+    kind = _kind(wanted)
     permutation = Permutation(kind.size, seed)
     operands = product(*(range(low, high + 1) for low, high in wanted.ranges))
-    for index in sorted(permutation.inverse(kind.index(each)) for each in operands):
-        if (index >= held_out) == (split == "held-out"):
-            yield index
+    return tuple(sorted(permutation.inverse(kind.index(each)) for each in operands))
 
 
 def check_selection(spec: MathsSet, split: Split) -> list[tuple[str, str]]:
@@ -102,6 +107,4 @@ def _check_ranges(kind: Kind, wanted: MathsKindSpec) -> str | None:
 
 
 def _most(wanted: str | MathsKindSpec, seed: int, split: Split) -> int:
-    if isinstance(wanted, str):
-        return split_size(_BY_NAME[wanted], split)
-    return sum(1 for _ in _indices(wanted, seed, split))
+    return len(_indices(wanted, seed, split))

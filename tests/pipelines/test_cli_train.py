@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from pipelines.stages import train, training, with_budget
+from pipelines.stages import with_budget
+from pipelines.training import train, training
 from plm_data.build import Build
 from plm_data.errors import RecipeError
 from plm_data.recipe_file import load_recipe

@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from pipelines import cli
-from pipelines.stages import open_build, train
+from pipelines.stages import open_build
+from pipelines.training import train
 from plm_data.build import Build
 from plm_data.errors import PlmError, RecipeError
 from plm_data.recipe_file import load_recipe

@@ -62,7 +62,7 @@ def test_the_sections_are_read(tmp_path: Path) -> None:
         ("path: a/chat", "path: https://a/chat", ["sft.sft1.sources.chat.path"]),
         ("examples: 2K", "example: 2K", ["unknown key 'sft.sft1.sources.chat.example'; known here: license, domain, language, priority"]),
         ("  lambda: 0.25\n", "", ["the key 'preferences.lambda' is missing"]),
-        ("lambda: 0.25", "lamda: 0.25", ["unknown key 'preferences.lamda'; known here: ", "lambda, learning_rate"]),
+        ("lambda: 0.25", "lamda: 0.25", ["unknown key 'preferences.lamda'; known here: ", "lambda, reduction"]),
         ("select: {hub: a/judge", "select: {hubs: a/judge", ["unknown key 'preferences.select.hubs'; known here: hub, revision"]),
         (f"select: {{hub: a/judge, revision: {COMMIT}, license: Apache-2.0}}", "select: best", ["preferences.select: ", "'rule'", "(found 'best')"]),
         ("published: 60.73", "published: 160.73", ["evaluate.suite.0.published", "(found 160.73)"]),

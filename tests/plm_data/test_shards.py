@@ -8,6 +8,7 @@ from pathlib import Path
 
 import datasets
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -16,7 +17,7 @@ from plm_data.build import Build
 from plm_data.errors import StoreError
 from plm_data.mix.weights import quotas, shares
 from plm_data.recipe_file import load_recipe
-from plm_data.shards import _counted, shard_file
+from plm_data.shards import SCHEMA, _counted, shard_file, shard_writer
 from plm_data.store import Counts, Output, file_sha256, write_json
 from tests.conftest import SMALL
 
@@ -139,12 +140,46 @@ def test_shards_that_are_not_what_was_selected_are_refused(cut: Build, tmp_path:
     wrong = replace(step, selected={**step.selected, source: (rows, documents, tokens + 1, epochs)})
     for number in range(step.partitions):
         shard = shard_file(cut.shards("phase1").path, number)
-        write_json(tmp_path / f"{number:05d}.count.done.json", _counted(shard))
+        write_json(tmp_path / f"{number:05d}.count.done.json", _counted(shard, pq.read_table(shard)))
     with pytest.raises(StoreError, match="were selected. This is a defect"):
         wrong.finish(tmp_path)
     assert not (tmp_path / "manifest.json").exists()
     with pytest.raises(StoreError, match="are not fetched"):
         step.run(0, tmp_path)
+
+
+def written(path: Path, sources: list[str], tokens: list[list[int]]) -> pa.Table:
+    """Rows, and the file that they were written to in groups of two."""
+    columns = {name: sources for name in SCHEMA.names[:-1]} | {"tokens": tokens}
+    rows = pa.table(columns, schema=SCHEMA)
+    with shard_writer(path, SCHEMA) as writer:
+        writer.write_table(rows, row_group_size=2)
+    return rows
+
+
+def test_a_shard_is_counted_as_it_was_written_lists_without_tokens_too(tmp_path: Path) -> None:
+    path = tmp_path / "shard.parquet"
+    found = _counted(path, written(path, ["a", "b", "a"], [[1, 2], [], [3]]))
+    assert (found["rows"], found["tokens"], found["sources"]) == (3, 3, {"a": [2, 3], "b": [1, 0]})
+    assert (found["bytes"], found["sha256"]) == (path.stat().st_size, file_sha256(path))
+
+
+@pytest.mark.parametrize(
+    ("sources", "tokens"),
+    [
+        pytest.param(["a", "b"], [[1, 2], [3]], id="a row less"),
+        pytest.param(["a", "b", "a"], [[1, 2], [3], [4, 5]], id="a token more"),
+        pytest.param(["a", "a", "b"], [[1, 2], [3], [4]], id="other sources"),
+    ],
+)  # fmt: skip
+def test_a_shard_that_does_not_hold_what_was_written_is_refused(
+    tmp_path: Path, sources: list[str], tokens: list[list[int]]
+) -> None:
+    path = tmp_path / "shard.parquet"
+    written(path, sources, tokens)
+    rows = written(tmp_path / "meant.parquet", ["a", "b", "a"], [[1, 2], [3], [4]])
+    with pytest.raises(StoreError, match=r"shard\.parquet: expected .*Check the disk"):
+        _counted(path, rows)
 
 
 def test_no_document_is_in_two_phases_while_its_source_lasts(small_build: Build) -> None:

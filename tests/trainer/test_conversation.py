@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from trainer.inference import Completion, Sampling
 
 from trainer import conversation
 from trainer.chat import ChatML, Turn
 from trainer.config import ModelConfig
 from trainer.conversation import Conversation
 from trainer.errors import TrainerError
-from trainer.inference import Completion, Sampling
 from trainer.model import PLM
 from trainer.pretrained import load_tokenizer
 

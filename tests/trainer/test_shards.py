@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from trainer import shards
 from trainer.config import PhaseData
 from trainer.errors import TrainerError
 from trainer.shards import read_phase, verify_shards
@@ -90,3 +91,21 @@ def test_the_kind_that_the_caller_expects(data: PhaseData) -> None:
     assert read_phase(data, "conversations").kind == "conversations"
     rewrite(data, kind="documents")
     assert read_phase(data).kind == "documents"
+
+
+def test_shards_that_were_found_right_are_read_again_only_if_they_changed(
+    tmp_path: Path, write_phase: Callable[..., PhaseData], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phase = read_phase(write_phase(tmp_path / "phase1", [[1, 256]] * 8))
+    read: list[str] = []
+    digest = shards.sha256
+    monkeypatch.setattr(shards, "sha256", lambda path: (read.append(path.name), digest(path))[1])
+    known = tmp_path / "verified.json"
+    verify_shards(phase, known)
+    assert read == ["shard-00000.parquet", "shard-00001.parquet"]
+    verify_shards(phase, known)
+    assert len(read) == 2
+    phase.shards[1].path.write_bytes(phase.shards[1].path.read_bytes() + b"x")
+    with pytest.raises(TrainerError, match="shard-00001"):
+        verify_shards(phase, known)
+    assert read[2:] == ["shard-00001.parquet"]

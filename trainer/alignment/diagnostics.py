@@ -1,6 +1,6 @@
 """What tells why an alignment went as it did: lengths, distinct answers, right answers by step, drift, margins."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
@@ -18,7 +18,7 @@ from trainer.alignment.training import Reference, preference_measures
 MOST_MEASURED = 256  # chains and pairs that drift is measured on: a mean needs no more
 
 
-def chain_facts(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def chain_facts(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """Return what a stage's chains look like, by step of the chain where it says so.
 
     `distinct_answers` is the share of a chain's drawn answers that are not a repetition of another one of it, a mean
@@ -26,21 +26,21 @@ def chain_facts(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     that pass their check; `changed` of the answers that differ from the one before; `mended` and `broken` the share of
     wrong and of right answers that the next one makes right and wrong.
     """
-    drawn = [[answer for answer in row["answers"] if not answer["given"]] for row in rows]
+    drawn = [[_small(answer) for answer in row["answers"] if not answer["given"]] for row in rows]
     drawn = [answers for answers in drawn if answers]
     steps = max(map(len, drawn), default=0)
     by_step = [[answers[step] for answers in drawn if len(answers) > step] for step in range(steps)]
     moves = [(a, b) for answers in drawn for a, b in pairwise(answers)]
     judged = [(a["right"], b["right"]) for a, b in moves if a["right"] is not None and b["right"] is not None]
-    distinct = [len({answer["text"].strip() for answer in answers}) / len(answers) for answers in drawn]
+    distinct = [len({answer["text"] for answer in answers}) / len(answers) for answers in drawn]
     return {
-        "answer_tokens": [_mean(len(answer["tokens"]) for answer in answers) for answers in by_step],
+        "answer_tokens": [_mean(answer["tokens"] for answer in answers) for answers in by_step],
         "finished": [_mean(answer["finished"] for answer in answers) for answers in by_step],
         "right": [_mean(a["right"] for a in answers if a["right"] is not None) for answers in by_step],
         "score": [_mean(a["score"] for a in answers if a["score"] is not None) for answers in by_step],
         "distinct_answers": _mean(distinct),
         "distinct_chains": _mean(share == 1 for share in distinct),
-        "changed": _mean(a["text"].strip() != b["text"].strip() for a, b in moves),
+        "changed": _mean(a["text"] != b["text"] for a, b in moves),
         "mended": _mean(after for before, after in judged if not before),
         "broken": _mean(not after for before, after in judged if before),
     }
@@ -96,6 +96,11 @@ def pair_drift(policy: Policy, pairs: Sequence[Pair], reference: Reference, conf
     rows = [row for pair in some for row in direct_rows(policy, pair)]
     ratios = log_probs_of(policy, rows, config).view(-1, 2) - reference.direct[: len(some)]
     return dict(preference_measures(ratios))
+
+
+def _small(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return an answer with the number of its tokens in their place, so that a round's answers fit into memory."""
+    return {**answer, "text": answer["text"].strip(), "tokens": len(answer["tokens"])}
 
 
 def _mean(values: Any) -> float | None:

@@ -5,9 +5,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from trainer.alignment.chains import Answer, Chain
@@ -132,13 +133,28 @@ def read_chains(folder: Path) -> Iterator[dict[str, Any]]:
         yield from pq.read_table(folder / shard["file"], schema=SCHEMA).to_pylist()
 
 
-def read_pairs(folder: Path) -> list[Pair]:
-    """Return the pairs that were decided on, in their order."""
-    return [
-        Pair(row["id"], tuple(row["prompt"]), answer_of(row, row["chosen"]), answer_of(row, row["rejected"]))
-        for row in read_chains(folder)
-        if row["reason"] == PAIR
-    ]
+class Pairs(Sequence[Pair]):
+    """The pairs that a complete collection decided on, in their order, held as Arrow: a pair is made when asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        shards = [folder / shard["file"] for shard in read_manifest(folder)["shards"]]
+        decided = [pq.read_table(shard, schema=SCHEMA, filters=pc.field("reason") == PAIR) for shard in shards]
+        self._table = pa.concat_tables([SCHEMA.empty_table(), *decided])
+
+    def __len__(self) -> int:
+        return self._table.num_rows
+
+    @overload
+    def __getitem__(self, number: int) -> Pair: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[Pair]: ...
+    def __getitem__(self, number: int | slice) -> Pair | list[Pair]:
+        if isinstance(number, slice):
+            return [self[each] for each in range(*number.indices(len(self)))]
+        if not 0 <= number < len(self):
+            raise IndexError(f"pair {number} of {len(self)}")
+        (row,) = self._table.slice(int(number), 1).to_pylist()
+        return Pair(row["id"], tuple(row["prompt"]), answer_of(row, row["chosen"]), answer_of(row, row["rejected"]))
 
 
 def answer_of(row: dict[str, Any], number: int) -> Answer:

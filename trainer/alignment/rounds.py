@@ -25,9 +25,9 @@ from trainer.alignment.chains import Policy
 from trainer.alignment.collection import ACTIVATION, Judges, collect_stage
 from trainer.alignment.config import AlignConfig
 from trainer.alignment.diagnostics import chain_facts, drift, first_rows, log_probs_of, pair_drift, pair_facts
-from trainer.alignment.ledger import read_chains, read_manifest, read_pairs
+from trainer.alignment.ledger import Pairs, read_chains, read_manifest
 from trainer.alignment.log import append_line
-from trainer.alignment.pairs import Pair, Row
+from trainer.alignment.pairs import Row
 from trainer.alignment.prompts import prompt_order
 from trainer.alignment.run import Run
 from trainer.alignment.training import Reference, reference_log_probs, stage_items, train_steps, trains_refinement
@@ -153,7 +153,7 @@ def _train(
 ) -> tuple[Position, dict[str, Any]]:
     """Train on a stage's pairs from the position on; return the next stage's position and this one's diagnostics."""
     config, folder = run.config, run.out / stage.name
-    pairs, rows = read_pairs(folder), first_rows(policy, folder)
+    pairs, rows = Pairs(folder), first_rows(policy, folder)
     reference, first = _at_the_start(folder, policy, pairs, rows, stage, config, position)
     total = stage_items(config, len(pairs), stage.name == ACTIVATION)
     task = line.add_task("", total=total, completed=position.sequences, status=f"{stage.name}: training")
@@ -184,7 +184,7 @@ def _train(
             run.save(policy.model, optimizer, position)
     line.remove_task(task)
     facts = {
-        "chains": chain_facts(list(read_chains(folder))),
+        "chains": chain_facts(read_chains(folder)),
         "pairs": pair_facts(pairs),
         "after": pair_drift(policy, pairs, reference, config),
         "drift": drift(first, log_probs_of(policy, rows, config), rows),
@@ -199,7 +199,7 @@ def _train(
 def _at_the_start(
     folder: Path,
     policy: Policy,
-    pairs: list[Pair],
+    pairs: Pairs,
     rows: list[Row],
     stage: Stage,
     config: AlignConfig,

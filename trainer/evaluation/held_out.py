@@ -5,13 +5,12 @@ from torch import nn
 
 from trainer.config import TrainConfig
 from trainer.data import batches
-from trainer.distributed import Ranks
+from trainer.distributed import Ranks, measuring
 from trainer.model import IGNORE_INDEX
 from trainer.precision import autocast
 from trainer.shards import Phase
 
 
-@torch.no_grad()
 def held_out_losses(loss: nn.Module, phase: Phase, train: TrainConfig, ranks: Ranks) -> tuple[float, dict[str, float]]:
     """Return the mean cross-entropy in nats a token over a phase's labels: of all of them, and by source.
 
@@ -32,7 +31,7 @@ def held_out_losses(loss: nn.Module, phase: Phase, train: TrainConfig, ranks: Ra
     )
     for batch in stream:
         inputs = (each.to(ranks.device) for each in (batch.input_ids, batch.labels, batch.document_ids))
-        with autocast(train, ranks.device):
+        with measuring(loss), autocast(train, ranks.device):
             nats = loss(*inputs, by_token=True).double().cpu()
         learned = batch.labels != IGNORE_INDEX
         assert batch.sources is not None

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from trainer.compute import parameters
-from trainer.config import ModelConfig
+from trainer.config import SEGMENTS, ModelConfig
 from trainer.files import read_json
 from trainer.metrics import HELD_OUT_METRICS, METRICS, HeldOut, StepMetrics, read_held_out, read_metrics
 from trainer.report.series import MOST_POINTS, Numbers, columns, extremes, smoothed, spaced
@@ -102,8 +102,11 @@ def phase_spans(run: dict[str, Any], steps: Sequence[StepMetrics], summary: dict
 
 
 def planned_rates(run: dict[str, Any], phases: Sequence[Facts], tokens: Sequence[float]) -> list[float] | None:
-    """Return the schedule's rate after so many tokens, each; none where the phases' lengths are not known."""
-    if not all(phase["tokens"] for phase in phases):
+    """Return the schedule's rate after so many tokens, each; none where the phases' lengths are not known.
+
+    Fine-tuning has no schedule over phases.
+    """
+    if not all(phase["tokens"] and phase["segment"] in SEGMENTS for phase in phases):
         return None
     train = run["train"]
     ends = schedule_ends([(phase["segment"], phase["tokens"]) for phase in phases], train["warmup_tokens"])

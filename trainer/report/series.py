@@ -33,8 +33,9 @@ def extremes(values: Numbers, most: int = MOST_POINTS) -> NDArray[np.int64]:
 def smoothed(values: Numbers, groups: Sequence[str], width: int) -> Numbers:
     """Return the mean of each value and its neighbours in its own group, at most `width` values in all.
 
-    The window is centred, so that the mean does not lag, and shorter at a group's ends. Values that are not finite are
-    left out; where a window holds no other, the mean is not a number.
+    The window is centred, so that the mean does not lag. It grows from a group's start, where a loss falls fast, and is
+    cut off at its end. Values that are not finite are left out; where a window holds no other, the mean is not a
+    number.
     """
     result = np.full(len(values), np.nan)
     names = np.asarray(groups)
@@ -45,8 +46,8 @@ def smoothed(values: Numbers, groups: Sequence[str], width: int) -> Numbers:
         total = np.concatenate([[0.0], np.cumsum(np.where(finite, own, 0.0))])
         count = np.concatenate([[0], np.cumsum(finite)])
         at = np.arange(len(own))
-        reach = np.minimum(width // 2, np.minimum(at, at[::-1]))
-        start, end = at - reach, at + reach + 1
+        reach = np.minimum(width // 2, at)
+        start, end = at - reach, np.minimum(at + reach + 1, len(own))
         with np.errstate(invalid="ignore", divide="ignore"):
             result[indices] = (total[end] - total[start]) / (count[end] - count[start])
     return result

@@ -52,9 +52,11 @@ preferences:
   lambda: 0.25
   learning_rate: 0.0001
 evaluate:
+  max_quarantined: 1
   max_tokens: 64
   tasks:
     sums: {{reader: worked-maths, license: Apache-2.0, examples: 10, kinds: [{SUMS}]}}
+    unchecked: {{reader: files, paths: [FOLDER/talks.jsonl], license: MIT}}
     gsm: {{reader: files, paths: [FOLDER/gsm.jsonl], license: MIT}}
 """
 
@@ -81,6 +83,8 @@ TALKS = {
     "nobody": talk("Is there anybody out there?"),
     "cut": talk("Who wrote the play Hamlet?", "William Shakespeare did.", "Thank you very much!"),
     "invisible": talk("Can you say nothing at all?", "\u0007"),
+    "broken": talk("What does this text say?", "\ufffd\ufffdno\ufffd\ufffd\ufffd" * 4),
+    "broken-little": talk("What does that other text say?", "It says that one character of it \ufffd is lost."),
     "long": talk("Say a lot of words, please.", LONG),
     "silent": talk("", "Nobody asked me."),
     "roles": {"messages": [{"role": "assistant", "content": "I begin."}, {"role": "user", "content": "Why?"}]},

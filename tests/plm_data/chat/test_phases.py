@@ -46,6 +46,7 @@ def test_what_became_of_every_talk(talk_build: Build, talk_recipe: Path) -> None
     winner = next(name for name in ("good", "copy") if found[name] == "kept")
     assert found == {
         "good": "dedup.exact", "copy": "dedup.exact", winner: "kept", "hostile": "kept", "asks-not": "kept", "cut": "kept",
+        "broken": "converse.broken-encoding", "broken-little": "kept",
         "asks": "decontaminate.asks-a-task", "nobody": "converse.no-assistant-turn", "long": "converse.over-length",
         "invisible": "converse.empty-turn", lines["silent"]: "collect.empty-turn",
         lines["roles"]: "collect.roles-out-of-order",
@@ -53,7 +54,14 @@ def test_what_became_of_every_talk(talk_build: Build, talk_recipe: Path) -> None
     ledger = talk_build.chat("sft1").table("ledger").filter(pl.col("source") == "talks").collect()
     assert ledger.schema == pl.Schema(LEDGER) and ledger["id"].n_unique() == len(TALKS)
     counts = talk_build.chat("sft1").decided["talks"].counts
-    assert asdict(counts) == {"read": 11, "kept": 4, "dropped": 2, "quarantined": 5}
+    assert asdict(counts) == {"read": 13, "kept": 5, "dropped": 2, "quarantined": 6}
+
+
+def test_a_task_that_nobody_can_check_is_none_and_bars_nothing(talk_build: Build) -> None:
+    found = reasons(talk_build, "tasks", "unchecked")
+    assert found["good"] == found["cut"] == "converse.no-check" and found["broken"] == "converse.broken-encoding"
+    assert "kept" not in found.values() and "kept" in reasons(talk_build, "tasks", "gsm").values()
+    assert reasons(talk_build, "sft1", "talks")["cut"] == "kept"
 
 
 def test_the_limit_of_a_set(talk_build: Build) -> None:
@@ -169,13 +177,14 @@ def test_the_report_counts_what_the_shards_hold(talk_build: Build) -> None:
     found = shards(talk_build, "sft1")
     talks = sft1["sources"][0]
     mine = found.filter(pl.col("source") == "talks")
-    assert (talks["found"], talks["quarantined"], talks["exact_duplicates"], talks["rows"]) == (11, 5, 1, 4)
-    assert talks["turns"] == 10 and talks["longest"] == mine["tokens"].list.len().max()
+    assert (talks["found"], talks["quarantined"], talks["exact_duplicates"], talks["rows"]) == (13, 6, 1, 5)
+    assert talks["turns"] == 12 and talks["longest"] == mine["tokens"].list.len().max()
     assert talks["tokens"] == mine["tokens"].list.len().sum()
     assert sum(each["learned_tokens"] for each in sft1["sources"]) == sft1["learned_tokens"]
     assert {row["rule"]: row["rows"] for row in sft1["rejected"] if row["source"] == "talks"} == {
         "collect.empty-turn": 1, "collect.roles-out-of-order": 1, "converse.empty-turn": 1,
-        "converse.no-assistant-turn": 1, "converse.over-length": 1, "decontaminate.asks-a-task": 1,
+        "converse.no-assistant-turn": 1, "converse.broken-encoding": 1, "converse.over-length": 1,
+        "decontaminate.asks-a-task": 1,
     }  # fmt: skip
     assert {row["class"] for row in preferences["licences"]} == {"permissive", "public domain"}
     assert tasks["learned_tokens"] is None
@@ -207,7 +216,7 @@ def test_too_much_quarantined_stops_the_build(talk_build: Build, tmp_path: Path)
     recipe = tmp_path / "strict.yaml"
     recipe.write_text(_text(talk_build).replace("max_quarantined: 0.6", "max_quarantined: 0.2"), "utf-8")
     strict = Build(load_recipe(recipe), talk_build.home, workers=1)
-    with pytest.raises(GuardrailError, match=r"source talks: 5 of 11 .* more than sft.sft1.max_quarantined = 20.0%"):
+    with pytest.raises(GuardrailError, match=r"source talks: 6 of 13 .* more than sft.sft1.max_quarantined = 20.0%"):
         strict.shards("sft1")
 
 

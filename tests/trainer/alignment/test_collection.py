@@ -11,7 +11,7 @@ import pytest
 from trainer.alignment.chains import Policy
 from trainer.alignment.collection import Judges, collect_stage
 from trainer.alignment.config import AlignConfig
-from trainer.alignment.ledger import read_chains, read_manifest, read_pairs
+from trainer.alignment.ledger import Pairs, read_chains, read_manifest
 from trainer.chat import ChatML, Turn
 from trainer.config import PhaseData
 from trainer.errors import TrainerError
@@ -68,7 +68,7 @@ def test_every_chain_is_kept_with_its_decision(tmp_path: Path, policy: Policy, p
     assert manifest["reasons"] == {"all-right": 2, "no-check": 1, "pair": 5}
     assert (manifest["chains"], manifest["answers"], manifest["pairs"]) == (8, 16, 5)
     assert [shard["rows"] for shard in manifest["shards"]] == [3, 3, 2]
-    pairs = read_pairs(tmp_path / "round-1")
+    pairs = Pairs(tmp_path / "round-1")
     assert [(pair.chosen.text, pair.rejected.text) for pair in pairs] == [
         ("0", "1"),
         ("1", "no"),
@@ -78,6 +78,9 @@ def test_every_chain_is_kept_with_its_decision(tmp_path: Path, policy: Policy, p
     ]
     assert pairs[1].prompt == tuple(policy.chat.prompt([Turn("user", "q1")]))
     assert pairs[1].chosen.tokens == tuple(policy.chat.encode("1"))
+    assert (len(pairs), pairs[1:3], pairs[4:9]) == (5, [pairs[1], pairs[2]], [pairs[4]])
+    with pytest.raises(IndexError):
+        pairs[5]
 
 
 def test_what_is_collected_stays(tmp_path: Path, policy: Policy, phase: Phase) -> None:
@@ -119,7 +122,7 @@ def test_the_activation_pairs_the_references_with_poorer_answers(
         tmp_path / "activation", policy, phase, ["0", "2", "bad", "x"], config, "activation", numbers=range(5)
     )
     assert [row["reason"] for row in found] == ["pair", "not-poorer", "pair", "no-reference", "pair"]
-    assert [(pair.rejected.text, pair.chosen.text) for pair in read_pairs(tmp_path / "activation")] == [
+    assert [(pair.rejected.text, pair.chosen.text) for pair in Pairs(tmp_path / "activation")] == [
         ("0", "it is 1"),
         ("bad", "good"),
         ("worse", "better"),

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from trainer.inference import Sampling
 
 from tests.trainer.alignment.conftest import AGAIN, digits
 from trainer.alignment.chains import Policy, collect
@@ -25,7 +26,6 @@ from trainer.chat import ChatML
 from trainer.config import PhaseData
 from trainer.errors import TrainerError
 from trainer.generate import load
-from trainer.inference import Sampling
 from trainer.pretrained import load_pretrained
 from trainer.shards import read_phase
 

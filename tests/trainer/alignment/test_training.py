@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from trainer.inference import Sampling
 
 from trainer.alignment.chains import Answer, Policy
 from trainer.alignment.config import AlignConfig
@@ -27,7 +28,6 @@ from trainer.alignment.training import (
 from trainer.chat import ChatML, Turn
 from trainer.config import ModelConfig
 from trainer.errors import TrainerError
-from trainer.inference import Sampling
 from trainer.model import PLM
 
 CONFIG = AlignConfig(

@@ -3,7 +3,7 @@
 
 const TIMELINE = (() => {
   const { base, empty, labels, short, PALETTE } = KIT;
-  const SEGMENTS = { stable: "#0072B2", decay: "#E69F00", constant: "#009E73" };
+  const SEGMENTS = { stable: "#0072B2", decay: "#E69F00", constant: "#009E73", sft: "#CC79A7" };
   const whole = new Intl.NumberFormat("en");
 
   // A point is [tokens, step, value, …]; `along` says which of the first two is the place.
