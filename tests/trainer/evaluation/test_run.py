@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -151,6 +152,14 @@ def test_suite_results_add_up_over_runs_and_a_failure_stops_no_other(asked: Aske
     assert rows["gsm8k"]["result"]["limit"] is None and rows["arc_easy"]["result"]["limit"] == 5
     assert "--limit 5" in rows["arc_easy"]["command"] and "--limit" not in rows["gsm8k"]["command"]
     assert facts["average"] == {"published": pytest.approx(71.64), "ours": None, "whole": 1, "of": 3}
+
+
+def test_a_harness_that_is_not_installed_is_said(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("trainer.evaluation.harness", "lm_eval.api.model"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "lm_eval.api.model", None)
+    with pytest.raises(TrainerError, match=r"pip install 'plm\[evaluation\]'"):
+        evaluate(replace(asked, held_out=None, tasks=None, suite=("arc_easy",)))
 
 
 def test_an_average_is_over_all_of_the_papers_tasks_or_none(asked: Asked, worked: list[str]) -> None:
