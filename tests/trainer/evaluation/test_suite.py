@@ -26,7 +26,7 @@ ADD = {
 }
 MBPP = [
     {"task_id": number, "text": f"Write a function f{number}.", "code": f"def f{number}(): return {number}",
-     "test_list": [f"assert f{number}() == {number}"], "test_setup_code": ""}
+     "test_list": [f"assert f{number}() == n"], "test_setup_code": f"n = {number}"}
     for number in (2, 3, 4, 11, 12)
 ]  # fmt: skip
 
