@@ -40,7 +40,10 @@ def _folder(name: str, help: str) -> Callable[[Callable[..., None]], Callable[..
     "--limit", type=click.IntRange(min=1), default=None, help="At most N documents, tasks and questions of each."
 )
 @click.option(
-    "--max-tokens", type=click.IntRange(min=1), default=None, help="Longest answer to a task.  [default: the recipe's]"
+    "--max-tokens",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Longest answer to a task.  [default: that of --recipe; else 256, or a quarter of the model's positions]",
 )
 @click.option("--window", type=click.IntRange(min=2), default=None, help="Tokens seen at once.  [default: as trained]")
 @click.option("--chat", is_flag=True, help="Put the suite's questions as a conversation, for a model tuned to answer.")
@@ -83,7 +86,7 @@ def evaluate(
         task_data=task_data,
         refine=refine,
         limit=limit,
-        max_tokens=max_tokens or (named.evaluate.max_tokens if recipe and named and named.evaluate else 256),
+        max_tokens=max_tokens or (named.evaluate.max_tokens if recipe and named and named.evaluate else None),
         window=window,
         chat=chat,
         run_code=run_generated_code,

@@ -22,7 +22,7 @@ class Asked:
     task_data: Path | None = None
     refine: int = 0
     limit: int | None = None
-    max_tokens: int = 256  # of an answer to a task
+    max_tokens: int | None = None  # of an answer to a task; None: see `answer_tokens`
     window: int | None = None  # tokens seen at once; None: those of training, or all that the model can
     chat: bool = False
     run_code: bool = False

@@ -118,8 +118,9 @@ def _extracted(check: str | None, text: str) -> str | None:
 def summarise(answers: Sequence[Answered]) -> list[dict[str, Any]]:
     """Return exact match by source and check, in the order of their names, and over all at the end.
 
-    Each entry has source, check, questions (judged), correct, unjudged, share, and the share's 95% Wilson `interval`;
-    the last two are None where nothing was judged. Questions that left the model no room count as wrong.
+    Each entry has source, check, questions (judged), correct, unjudged, cut (off at their longest), no_room, share, and
+    the share's 95% Wilson `interval`; the last two are None where nothing was judged. A question that left the model no
+    room for any answer counts as wrong.
     """
     groups: dict[tuple[str, str], list[Answered]] = {}
     for each in answers:
@@ -137,6 +138,8 @@ def _entry(source: str, check: str, answers: Sequence[Answered]) -> dict[str, An
         "questions": len(judged),
         "correct": right,
         "unjudged": len(answers) - len(judged),
+        "cut": sum(each.state == "cut" for each in answers),
+        "no_room": sum(each.state == "no room" for each in answers),
         "share": right / len(judged) if judged else None,
         "interval": wilson(right, len(judged)) if judged else None,
     }

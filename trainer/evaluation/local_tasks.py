@@ -31,7 +31,7 @@ def load(task_data: str, columns: Sequence[str], test: str, train: str | None = 
 
 def load_mbpp(task_data: str, **_: Any) -> dict[str, Dataset]:
     """Read MBPP's splits out of its one file; see `load`."""
-    records = _records(Path(task_data), "mbpp.jsonl", ["task_id", "text", "code", "test_list"])
+    records = _records(Path(task_data), "mbpp.jsonl", ["task_id", "text", "code", "test_list", "test_setup_code"])
     splits = {"test": _MBPP_TEST, "prompt": _MBPP_PROMPT}
     return {name: Dataset.from_list([row for row in records if row["task_id"] in ids]) for name, ids in splits.items()}
 
@@ -90,7 +90,7 @@ def run_mbpp(completions: Sequence[Sequence[str]], docs: Sequence[dict[str, Any]
     """Run each completion's program with its assertions; see `run_humaneval`."""
     return _verdicts(
         [
-            (extract_code(answers[0]), "\n".join(doc["test_list"]))
+            (extract_code(answers[0]), "\n".join([doc["test_setup_code"], *doc["test_list"]]))
             for answers, doc in zip(completions, docs, strict=True)
         ]
     )

@@ -31,28 +31,36 @@ def suite_rows(asked: Asked, parts: Parts, model: PLM, tokenizer: Tokenizer, win
     published = dict(asked.published)
     reasons: dict[str, str] = {}
     wanted = _wanted(asked)
-    if wanted:  # late: lm_eval takes a moment
-        from trainer.evaluation.harness import HarnessLM
-
-        lm = HarnessLM(model, tokenizer, window, quiet=not asked.progress)
+    lm = _harness(asked, model, tokenizer, window) if wanted else None
+    unreachable = False
     for name in wanted:
-        if name not in LOCAL_FILES and "" in reasons:  # it waits half a minute each time
-            reasons[name] = f"not tried: {reasons['']}"
+        if unreachable and name not in LOCAL_FILES:  # the wait is half a minute each time
+            reasons[name] = "not tried: the Hugging Face hub could not be reached"
             continue
+        assert lm is not None
         try:
             result, reused = _make(asked, parts, lm, name)
             share = f"{100 * result['share']:.2f}% of {result['questions']}"
             asked.say(f"{name} ({result['metric']}): {share}{', reused' if reused else ''}")
         except TrainerError as error:
             reasons[name] = str(error)
-            if isinstance(error, HubUnreachable):
-                reasons[""] = "the Hugging Face hub could not be reached"
+            unreachable |= isinstance(error, HubUnreachable)
             asked.say(f"{name}: not run: {error}")
     rows = [_row(asked, parts, [LOCAL[task], task] if task in LOCAL else [task], reasons) for task in published]
     beside = [name for name in wanted if name not in published and name not in _local_of(published)]
     rows += [_row(asked, parts, [name], reasons) for name in beside]
     names = [*published, *beside]
     return [{"task": name, "published": published.get(name), **row} for name, row in zip(names, rows, strict=True)]
+
+
+def _harness(asked: Asked, model: PLM, tokenizer: Tokenizer, window: int) -> "HarnessLM":
+    try:
+        from trainer.evaluation.harness import HarnessLM  # late: lm_eval takes a moment
+    except ModuleNotFoundError as error:
+        raise TrainerError(
+            f"suite: found no module {error.name}, expected lm-evaluation-harness; pip install 'plm[evaluation]'"
+        ) from None
+    return HarnessLM(model, tokenizer, window, quiet=not asked.progress)
 
 
 def _local_of(published: dict[str, float | None]) -> set[str]:

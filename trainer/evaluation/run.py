@@ -31,6 +31,7 @@ from trainer.shards import MANIFEST, Kind, Phase, read_phase, verify_shards
 
 FACTS, PAGE, FOLDER = "evaluation.json", "evaluation.html", "evaluation"  # the last holds the parts
 EXAMPLES = 12  # answers that the page shows
+_LONGEST_ANSWER = 256  # tokens, where nothing else is asked for
 _LONGEST_EXAMPLE = 2000  # characters of each
 
 
@@ -138,8 +139,14 @@ def _bits(asked: Asked, parts: Parts, model: PLM, tokenizer: Tokenizer, window: 
     return {"command": made, "reason": None, **result}
 
 
+def answer_tokens(asked: int | None, model: PLM) -> int:
+    """Return the tokens of the longest answer: by default so many that a question and two answers have room."""
+    return asked or max(1, min(_LONGEST_ANSWER, model.config.max_position_embeddings // 4))
+
+
 def _tasks(asked: Asked, parts: Parts, model: PLM, tokenizer: Tokenizer) -> dict[str, Any]:
-    options = ["--tasks", str(asked.tasks or "DIR"), "--max-tokens", str(asked.max_tokens)]
+    longest = answer_tokens(asked.max_tokens, model)
+    options = ["--tasks", str(asked.tasks or "DIR"), "--max-tokens", str(longest)]
     options += ["--refine", str(asked.refine)] if asked.refine else []
     options += ["--run-generated-code"] if asked.run_code else []
     made = command(asked, *options)
@@ -151,11 +158,11 @@ def _tasks(asked: Asked, parts: Parts, model: PLM, tokenizer: Tokenizer) -> dict
     prompts = read_prompts(phase, range(min(rows, asked.limit or rows)))
     if not prompts:
         raise TrainerError(f"{phase.path}: found no task, expected one or more; build the tasks again")
-    policy = Policy(model, ChatML(tokenizer), Sampling(asked.max_tokens))
+    policy = Policy(model, ChatML(tokenizer), Sampling(longest))
     key = {
         "manifest": sha256(phase.path),
         "limit": asked.limit,
-        "max_tokens": asked.max_tokens,
+        "max_tokens": longest,
         "run_code": asked.run_code,
         "refinement_prompt": policy.refinement_prompt,
     }

@@ -156,9 +156,12 @@ def main() -> None:
     module = types.ModuleType("solution")
     sys.modules["solution"] = module
     try:
-        # two programs, so that no open bracket or string of the solution can swallow its tests
-        for name in ("solution", "tests"):
-            exec(compile(request[name], f"<{name}>", "exec"), module.__dict__)
+        # two programs, so that no open bracket or string of the solution can swallow its tests; both are compiled, and
+        # what runs them is at hand, before the solution can put anything in their place
+        programs = [compile(request[name], f"<{name}>", "exec") for name in ("solution", "tests")]
+        run = exec
+        for program in programs:
+            run(program, module.__dict__)
     except BaseException as error:  # SystemExit too: a program that leaves before its tests has not passed them
         write(report, json.dumps({"error": f"{type(error).__name__}: {error}"[:300]}).encode() + b"\n")
         leave(1)

@@ -84,6 +84,7 @@ def test_an_answer_that_leaves_no_room_stands_and_none_at_all_is_wrong(chat: Cha
         (True, "ended", "4"),
         (False, "no room", ""),
     ]
+    assert [(g["questions"], g["no_room"], g["cut"]) for g in summarise(direct)] == [(2, 1, 0)] * 2
     refined = answer(policy, prompts, direct)  # the request to refine takes more than 64 tokens
     assert [(each.correct, each.state, each.completion) for each in refined] == [
         (True, "no room", "4"),

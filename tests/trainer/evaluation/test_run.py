@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from trainer.evaluation import paper, run
 from trainer.evaluation.asked import Asked, command
 from trainer.evaluation.page import render
 from trainer.evaluation.parts import Parts, weights_digest
-from trainer.evaluation.run import FACTS, PAGE, evaluate
+from trainer.evaluation.run import FACTS, PAGE, answer_tokens, evaluate
 from trainer.evaluation.sandbox import Outcome
 from trainer.evaluation.suite import ANSWERS, HubUnreachable
 from trainer.files import sha256
@@ -153,6 +154,14 @@ def test_suite_results_add_up_over_runs_and_a_failure_stops_no_other(asked: Aske
     assert facts["average"] == {"published": pytest.approx(71.64), "ours": None, "whole": 1, "of": 3}
 
 
+def test_a_harness_that_is_not_installed_is_said(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("trainer.evaluation.harness", "lm_eval.api.model"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "lm_eval.api.model", None)
+    with pytest.raises(TrainerError, match=r"pip install 'plm\[evaluation\]'"):
+        evaluate(replace(asked, held_out=None, tasks=None, suite=("arc_easy",)))
+
+
 def test_an_average_is_over_all_of_the_papers_tasks_or_none(asked: Asked, worked: list[str]) -> None:
     asked = replace(asked, held_out=None, tasks=None, published=PUBLISHED[:2], suite=("paper",))
     facts = evaluate(asked)
@@ -212,6 +221,11 @@ def test_the_window_is_that_of_training(asked: Asked) -> None:
     assert evaluate(replace(asked, window=20))["window"] == 20
     with pytest.raises(TrainerError, match="window: found 65"):
         evaluate(replace(asked, window=65))
+
+
+def test_an_answer_is_short_enough_for_another_beside_it(asked: Asked, model: PLM) -> None:
+    assert [answer_tokens(n, model) for n in (None, 5)] == [16, 5]
+    assert "--max-tokens 16" in evaluate(replace(asked, max_tokens=None))["tasks"]["command"]
 
 
 def test_folders_of_the_wrong_kind_are_errors(asked: Asked, tmp_path: Path) -> None:

@@ -63,6 +63,12 @@ def test_a_solution_cannot_end_the_tests_by_an_output() -> None:
     ).passed
 
 
+@pytest.mark.parametrize("name", ["exec", "compile", "AssertionError"])
+def test_a_solution_cannot_put_its_own_builtins_in_the_tests_place(name: str) -> None:
+    solution = f"import builtins\nbuiltins.{name} = lambda *a, **k: None\ndef add(a, b):\n    return 0\n"
+    assert not run_tests(solution, TESTS).passed
+
+
 def test_an_infinite_loop_is_stopped() -> None:
     started = time.monotonic()
     assert run_tests("while True: pass", TESTS, QUICK).reason in ("killed by SIGXCPU", "killed by SIGKILL")

@@ -26,7 +26,7 @@ ADD = {
 }
 MBPP = [
     {"task_id": number, "text": f"Write a function f{number}.", "code": f"def f{number}(): return {number}",
-     "test_list": [f"assert f{number}() == {number}"], "test_setup_code": ""}
+     "test_list": [f"assert f{number}() == n"], "test_setup_code": f"n = {number}"}
     for number in (2, 3, 4, 11, 12)
 ]  # fmt: skip
 
@@ -242,6 +242,7 @@ def test_every_canonical_solution_of_humaneval_passes_and_no_empty_one(model: PL
 
 @pytest.mark.skipif(not FOLDER.is_dir(), reason=f"no corpora at {FOLDER}; set PLM_CORPORA to their folder")
 def test_gsm8ks_own_answers_are_right(model: PLM, tokenizer: Tokenizer) -> None:
-    rows = [json.loads(line) for line in (FOLDER / "gsm8k_test.jsonl").read_text().splitlines()]
-    lm = Scripted(model, tokenizer, [row["answer"] for row in rows])
-    assert run_task(lm, "gsm8k-local", task_data=FOLDER)[0]["share"] == 1.0
+    lines = (FOLDER / "gsm8k_test.jsonl").read_text().splitlines()[:200]
+    lm = Scripted(model, tokenizer, [json.loads(line)["answer"] for line in lines])
+    result, _ = run_task(lm, "gsm8k-local", task_data=FOLDER, limit=200)
+    assert (result["share"], result["questions"]) == (1.0, 200)
