@@ -185,23 +185,40 @@ def sample(
 @home_option
 @_workers
 def reproduce(recipe: str, home: Path | None, workers: int | None) -> None:
-    """All of a recipe: every phase, the report, the model, a sample; at the end a summary.
+    """All of a recipe: every phase, the report, the model, its fine-tuning, alignment and evaluation.
 
-    Run again, it goes on where it was, and says what it reused.
+    At the end a summary and a sample. Run again, it goes on where it was, and says what it reused.
     """
+    from pipelines.after import after_steps, run_after
     from pipelines.stages import build_phases, relative, sample_texts
 
     made = _open(recipe, home, workers, training=True)
     path, facts = build_phases(made)
     summary = _train(made)
+    live = sys.stderr.isatty()
+    after = run_after(made, progress=live, say=made.say) if after_steps(made) else []
     texts = sample_texts(made)
     click.echo()
     print_facts(facts, most_rules=8)
     click.echo()
     _print_training(made, summary)
+    if after:
+        _print_after(made, after)
     for text in texts:
         click.echo("\na sample of its text:\n" + "\n".join("    " + line for line in text.splitlines()))
     click.echo(f"\nreport: {relative(path)}")
+
+
+def _print_after(made: Build, rows: list[dict[str, Any]]) -> None:
+    from pipelines.after import after_table
+    from pipelines.stages import relative
+
+    click.echo("\nafter pre-training      bits a byte   tasks right   refined")
+    for line in after_table(rows):
+        bits, shares = line["bits per byte"], [line["exact match"], line["refined"]]
+        told = ["" if share is None else f"{share:.1%}" for share in shares]
+        click.echo(f"  {line['model']:20} {'' if bits is None else f'{bits:12.4f}'} {told[0]:>13} {told[1]:>9}")
+    click.echo(f"evaluation: {relative(made.folder / rows[-1]['name'] / 'final' / 'evaluation.html')}")
 
 
 @cli.command(epilog="Example: plm serve   (then, elsewhere: prefect deployment run build-phase2)")

@@ -5,15 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
-
-if TYPE_CHECKING:
-    from plm_data.recipe import Recipe
-
-# The recipe of the paper's own run, which lists the published figures.
-_PAPER = "plm-1.8b"
 
 
 def _folder(name: str, help: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -65,6 +58,7 @@ def evaluate(
     CHECKPOINT is a model's folder, or a training run's. What was measured before, of the same weights and in the same
     way, is reused, so an interrupted evaluation goes on where it was.
     """
+    from pipelines.evaluation import published, suite_recipe
     from pipelines.stages import relative
     from trainer.evaluation.asked import Asked
     from trainer.evaluation.run import FACTS, PAGE, evaluate
@@ -75,14 +69,14 @@ def evaluate(
         raise TrainerError(
             f"{checkpoint}: there is no such folder, expected a trained model or its run; train it first"
         )
-    named = _recipe(recipe)
+    named = suite_recipe(recipe)
     asked = Asked(
         checkpoint=checkpoint,
         out=out or checkpoint,
         held_out=held_out or _beside(checkpoint, "held-out"),
         tasks=tasks or _beside(checkpoint, "tasks"),
         suite=suite,
-        published=_published(named),
+        published=published(named),
         task_data=task_data,
         refine=refine,
         limit=limit,
@@ -102,27 +96,6 @@ def evaluate(
     wanting = [row["task"] for row in facts["suite"] if row["reason"] not in (None, "not asked for")]
     if wanting:
         raise click.ClickException(f"could not run {', '.join(wanting)}; the reasons stand above and on the page")
-
-
-def _recipe(name: str | None) -> Recipe | None:
-    """The recipe that was named, or the paper's where it can be found."""
-    from plm_data.errors import RecipeError
-    from plm_data.recipe_file import load_recipe
-
-    if name is not None:
-        return load_recipe(name)
-    try:
-        return load_recipe(_PAPER)
-    except RecipeError:
-        return None
-
-
-def _published(recipe: Recipe | None) -> tuple[tuple[str, float | None], ...]:
-    """The suite's tasks and the paper's figures: the recipe's, or those of the paper's own where it lists none."""
-    listed = recipe.evaluate.suite if recipe and recipe.evaluate else ()
-    if not listed and recipe and recipe.name != _PAPER:
-        return _published(_recipe(None))
-    return tuple((each.task, each.published) for each in listed)
 
 
 def _beside(checkpoint: Path, name: str) -> Path | None:

@@ -18,6 +18,7 @@ from prefect.artifacts import (
 from prefect.cache_policies import NO_CACHE
 
 from pipelines import errors
+from pipelines.after import after_steps, after_table, run_after
 from pipelines.stages import open_build, sample_texts, write_views
 from pipelines.training import train as train_model
 from plm_data.build import Build
@@ -162,11 +163,16 @@ def _train(build: Build, progress: _Progress) -> dict[str, Any]:
 
 @flow(name="reproduce", flow_run_name="{recipe}-reproduce")
 def reproduce(recipe: str = "nano", home: str | None = None, workers: int | None = None) -> dict[str, Any]:
-    """All of a recipe: every phase, the report, the model, and samples of its text."""
+    """All of a recipe: every phase, the report, the model, its fine-tuning, alignment and evaluation, and samples."""
     build = _opened(recipe, home, workers, training=True)
-    steps = _CURATE_STEPS + 2 * len(build.recipe.phases) + 3
+    steps = _CURATE_STEPS + 2 * len(build.recipe.phases) + 3 + after_steps(build)
     progress = _Progress(f"{_key(build)}-reproduce-progress", steps)
     summary = _train(build, progress)
+    if after_steps(build):
+        rows = run_after(build, False, get_run_logger().info, progress.run)
+        create_table_artifact(
+            after_table(rows), key=f"{_key(build)}-evaluation", description="Held-out text and tasks, by model"
+        )
     texts = progress.run("sample", lambda: sample_texts(build))
     create_markdown_artifact(
         "\n\n".join(_fenced(text) for text in texts), key=f"{_key(build)}-samples", description="Text of the model"
