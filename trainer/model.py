@@ -110,7 +110,9 @@ class Decoder(nn.Module):
             )
         cos, sin = rope_table(length, self.config.qk_rope_head_dim, self.config.rope_theta, input_ids.device)
         documents = see_documents(document_ids, self.attention)
-        x = self.embed_tokens(input_ids)
+        # On a CPU the table's gradient has the rows that were looked up alone; it is added to the output head's, so a
+        # second gradient as large as the table is never made.
+        x = F.embedding(input_ids, self.embed_tokens.weight, sparse=not input_ids.is_cuda)
         for layer in self.layers:
             if self.recompute and torch.is_grad_enabled():
                 x = checkpoint(layer, x, cos, sin, documents, use_reentrant=False)
