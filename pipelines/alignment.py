@@ -7,12 +7,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pipelines.stages import check_training, relative
+from pipelines.stages import relative
+from pipelines.training import MODEL
+from pipelines.tuning import tune, tuned_folder
 from plm_data.build import Build
 from plm_data.errors import PlmError, RecipeError
 from plm_data.recipe import TASKS
 from plm_data.store import code_version, digest, locked
-from trainer.config import PhaseData, TrainConfig
+from trainer.config import PhaseData
 from trainer.files import sha256, write_json
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 PREFERENCES: Final = "preferences"
 WEIGHTS: Final = "model.safetensors"
 # What the build's folder shows the runs as.
-ALIGNED: Final = "model-aligned"
+ALIGNED: Final = f"{MODEL}-aligned"
 COMPARISON: Final = "compare-alignment"
 
 
@@ -81,43 +83,12 @@ def phase_data(build: Build, phase: str) -> PhaseData:
 def tuned_model(build: Build) -> Path:
     """The folder of the model after the last SFT phase; raises ``PlmError`` if it is not trained."""
     last = list(build.recipe.sft)[-1:]
-    return _there(build, f"model-{last[0]}" if last else "model")
-
-
-def tuned_models(build: Build, seed: int, progress: bool, say: Callable[[str], None]) -> dict[str, Path]:
-    """The models after each SFT phase, by its name, trained with a seed from the recipe's pre-trained model.
-
-    Each phase starts from the one before, and its rate from where that one's ended.
-    """
-    from trainer.sft import FLOOR, SftConfig, sft
-
-    spec = check_training(build.recipe)[1]
-    model, rate, found = _there(build, "model"), spec.final_learning_rate, {}
-    for name, phase in build.recipe.sft.items():
-        settings = {
-            **spec.model_dump(exclude={"sample_prompts"}),
-            "sequence_length": phase.sequence_length or spec.sequence_length,
-            "batch_size": phase.batch_size or spec.batch_size,
-            "learning_rate": phase.learning_rate,
-            "final_learning_rate": phase.learning_rate * FLOOR,
-            "warmup_tokens": 0,
-        }
-        config = SftConfig(TrainConfig(**settings, seed=seed), phase.epochs, rate)
-        shards = build.shards(name)
-        key = {
-            "shards": shards.key,
-            "start": sha256(model / WEIGHTS),
-            "sft": asdict(config),
-            "trainer": code_version("trainer.sft"),
-        }
-        out = build.store.folder("sft", digest(key))
-        out.mkdir(parents=True, exist_ok=True)
-        say(f"seed {seed}: {name}")
-        with locked(out / ".lock"):
-            sft(model, PhaseData(name, "sft", shards.path), config, out, progress, say=say)
-        model, rate = out / "final", phase.learning_rate * FLOOR
-        found[name] = model
-    return found
+    folder = build.folder / (tuned_folder(last[0]) if last else MODEL) / "final"
+    if not folder.is_dir():
+        command = "sft" if last else "train"
+        shown = relative(folder)
+        raise PlmError(f"{shown}: there is no such model yet; run `plm {command} {build.recipe.name}` first.")
+    return folder
 
 
 def compare(
@@ -136,10 +107,16 @@ def compare(
         missing = "sft" if not recipe.sft else "evaluate.tasks"
         raise RecipeError(f"recipe {recipe.name} has no {missing!r} section, which the comparison needs; add one.")
     config = align_config(build)
+
+    def tuned(seed: int) -> dict[str, Path]:
+        runs = tune(build, progress, say, seed=seed, show=False)
+        return {phase: run["folder"] / "final" for phase, run in runs.items()}
+
+    start = build.folder / MODEL / "final" / WEIGHTS
     key = {
         "prompts": build.shards(PREFERENCES).key,
         "tasks": build.shards(TASKS).key,
-        "start": sha256(_there(build, "model") / WEIGHTS),
+        "start": sha256(start) if start.is_file() else None,  # None: told by the first fine-tuning
         "sft": {name: phase.model_dump(mode="json") for name, phase in recipe.sft.items()},
         "align": _settings(config),
         "trainer": code_version("trainer.alignment.compare"),
@@ -148,7 +125,7 @@ def compare(
     out.mkdir(parents=True, exist_ok=True)
     with locked(out / ".lock"):
         found = compare_alignment(
-            lambda seed: tuned_models(build, seed, progress, say),
+            tuned,
             phase_data(build, PREFERENCES),
             phase_data(build, TASKS),
             config,
@@ -163,16 +140,6 @@ def compare(
         write_comparison(out / f"{COMPARISON}.html", found)
     build.show(out, COMPARISON)
     return build.folder / COMPARISON / f"{COMPARISON}.html", found
-
-
-def _there(build: Build, name: str) -> Path:
-    folder = build.folder / name / "final"
-    if not folder.is_dir():
-        command = "train" if name == "model" else "sft"
-        raise PlmError(
-            f"{relative(folder)}: there is no such model yet; run `plm {command} {build.recipe.name}` first."
-        )
-    return folder
 
 
 def align_model(

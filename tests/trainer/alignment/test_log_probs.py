@@ -1,22 +1,16 @@
 """Chunked log-probabilities and their gradients are those of the plain computation."""
 
 from collections.abc import Callable
+from typing import Any
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from trainer.alignment import log_probs
-from trainer.alignment.log_probs import _HeadLogProbs, sequence_log_probs, token_log_probs
+from trainer.alignment.log_probs import sequence_log_probs, token_log_probs
 from trainer.config import ModelConfig
 from trainer.model import IGNORE_INDEX, PLM
-
-
-@pytest.fixture
-def model(tiny: Callable[..., ModelConfig]) -> PLM:
-    torch.manual_seed(0)
-    return PLM(tiny(initializer_range=0.3))
 
 
 def plain(
@@ -56,29 +50,35 @@ def test_values_and_gradients(
         torch.testing.assert_close(torch.zeros_like(other) if one is None else one, other, atol=2e-5, rtol=2e-4)
 
 
-def test_the_function_itself_in_float64() -> None:
-    torch.manual_seed(0)
-    hidden, weight = (
-        torch.randn(5, 4, dtype=torch.float64, requires_grad=True),
-        torch.randn(7, 4, dtype=torch.float64, requires_grad=True),
-    )
-    labels = torch.tensor([0, 6, 3, 3, 1])
-    assert torch.autograd.gradcheck(lambda h, w: _HeadLogProbs.apply(h, w, labels, 2), (hidden, weight))
+class Largest(TorchDispatchMode):
+    """Notes the size of the largest tensor that is made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = function(*args, **(kwargs or {}))
+        for each in made if isinstance(made, tuple | list) else (made,):
+            if isinstance(each, torch.Tensor):
+                self.elements = max(self.elements, each.numel())
+        return made
 
 
-def test_only_labelled_positions_reach_the_head_and_in_chunks(model: PLM, monkeypatch: pytest.MonkeyPatch) -> None:
-    shapes = []
-    plain_logits = log_probs._logits
-
-    def watched(hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        shapes.append(len(hidden))
-        return plain_logits(hidden, weight)
-
-    monkeypatch.setattr(log_probs, "_logits", watched)
-    labels = torch.full((2, 10), IGNORE_INDEX)
-    labels[:, 3:] = 5
-    token_log_probs(model, torch.ones(2, 10, dtype=torch.long), labels, chunk=4).sum().backward()
-    assert shapes == [4, 4, 4, 2] * 2  # 14 labels: forward, and again backward
+def test_the_logits_never_exist_at_once(tiny: Callable[..., ModelConfig]) -> None:
+    vocabulary, width, tokens, chunk = 6000, 8, 160, 16
+    model = PLM(tiny(vocab_size=vocabulary, hidden_size=width, max_position_embeddings=tokens))
+    input_ids = torch.randint(0, vocabulary, (1, tokens))
+    for limit, expected in ((chunk, True), (tokens, False)):
+        with Largest() as largest:
+            log_probs = token_log_probs(model, input_ids, input_ids, chunk=limit)
+            (log_probs * torch.rand(tokens)).sum().backward()
+        assert (largest.elements <= chunk * vocabulary) is expected
+    labels = torch.full_like(input_ids, IGNORE_INDEX)
+    labels[:, :chunk] = 5
+    with Largest() as largest:  # only labelled positions reach the head
+        token_log_probs(model, input_ids, labels, chunk=tokens).sum().backward()
+    assert largest.elements <= chunk * vocabulary
 
 
 def test_bf16_keeps_log_probabilities_in_fp32(tiny: Callable[..., ModelConfig]) -> None:
