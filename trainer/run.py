@@ -51,8 +51,12 @@ class Run:
         """Make `out` this run's folder, or see that it is.
 
         Raises:
-            TrainerError: the folder holds a run with other settings or data.
+            TrainerError: the folder holds a run with other settings or data, or the device lacks what they ask for.
         """
+        if train.attention == "flex" and ranks.device.type != "cuda":
+            raise TrainerError(
+                "train.attention: found flex, which has no gradient on a CPU, expected sdpa or auto; correct the recipe"
+            )
         phases = [{"name": each.data.name, "segment": each.data.segment, "tokens": each.tokens} for each in data]
         settings = {"model": asdict(model), "train": asdict(train), "phases": phases}
         path = out / RUN

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.compute import flops_per_token, parameters
-from trainer.config import PLM_1_8B, ModelConfig
+from trainer.config import PLM_1_8B, SIZES, ModelConfig
 from trainer.model import PLM
 
 
@@ -62,3 +62,14 @@ def test_operations_are_those_that_torch_counts_forward() -> None:
     attention = 2 * 2 * 4 * (12 + 12)  # of a token with one key: layers, heads, widths of keys and values
     whole = flops_per_token(config, length) / 3 + attention * (length - (length + 1) / 2)
     assert counter.get_total_flops() / length == pytest.approx(whole)
+
+
+def test_the_named_sizes_are_as_large_as_their_names_say() -> None:
+    counts = {}
+    for name, config in SIZES.items():
+        with torch.device("meta"):
+            counts[name] = sum(parameter.numel() for parameter in PLM(config).parameters())
+        assert counts[name] == parameters(config)
+    assert counts["1.8B"] == 1_825_458_176
+    assert counts["100M"] == pytest.approx(100e6, rel=0.06) and counts["350M"] == pytest.approx(350e6, rel=0.03)
+    assert counts["nano"] < 3_000_000

@@ -314,6 +314,7 @@ def test_zeros_are_logged_where_they_are_measured(tmp_path: Path, run: Run) -> N
 @pytest.mark.parametrize(
     ("sizes", "changes", "message"),
     [
+        ({}, {"attention": "flex"}, r"train.attention: found flex, which has no gradient on a CPU, expected sdpa"),
         ({"vocab_size": 200}, {}, r"manifest.json: tokenizer.vocab_size: found 259, expected at most .* 200"),
         ({"max_position_embeddings": 16}, {}, r"train.sequence_length: found 32, expected at most .* 16"),
         ({}, {"warmup_tokens": 5000}, r"train.warmup_tokens: found 5000, expected at most .* 1260"),
