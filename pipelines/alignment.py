@@ -50,7 +50,7 @@ def align_config(build: Build) -> AlignConfig:
         beta=spec.beta,
         lambda_=spec.lambda_,
         reduction=spec.reduction,
-        select="rule" if spec.select == "rule" else "reward",
+        select=spec.select if isinstance(spec.select, str) else "reward",
         epochs=spec.epochs,
         activation_prompts=prompts if activation else 0,
         activation_learning_rate=activation.learning_rate if activation else None,
@@ -68,7 +68,7 @@ def judges(build: Build) -> Judges:
     from trainer.alignment.rewards import RewardModel
 
     spec = build.recipe.preferences
-    if spec is None or spec.select == "rule":
+    if spec is None or isinstance(spec.select, str):
         return Judges()
     if spec.select.revision is None:
         raise RecipeError(f"recipe {build.recipe.name}: preferences.select.revision is not known; name a commit.")

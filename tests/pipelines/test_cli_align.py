@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,18 @@ preferences:
   lambda: 0.25
   learning_rate: 0.001
   batch_size: 4
+"""
+
+COMPARED = """
+sft:
+  sft1:
+    epochs: 1
+    learning_rate: 0.001
+    max_quarantined: 0.9  # most are longer than a sequence of 128 tokens
+    sources: {sums: {reader: worked-maths, license: Apache-2.0, examples: 16}}
+evaluate:
+  max_tokens: 6
+  tasks: {sums: {reader: worked-maths, license: Apache-2.0, examples: 6}}
 """
 
 
@@ -71,6 +84,28 @@ def test_align(recipe: Path, model: Path, home: Path) -> None:
     wanted = {"rounds": 1, "lambda_": 0.25, "batch_size": 4, "activation_prompts": 12, "max_tokens": 6, "seed": 7}
     assert wanted.items() <= settings.items()
     assert ", reused" in run(*command).output
+
+
+def test_compare_alignment(model: Path, home: Path, tmp_path: Path) -> None:
+    compared = tmp_path / "small.yaml"
+    compared.write_text(SMALL + AFTER + COMPARED, encoding="utf-8")
+    shutil.copytree(model, home / "small" / "model" / "final")
+    command = ("compare-alignment", compared, "--seeds", 2, "--home", home, "--workers", 1)
+    told = run(*command).output
+    for contender in ("sft1", "iterative DPO", "ARIES direct", "ARIES with refinement"):
+        assert contender in told
+    folder = home / "small" / "compare-alignment"
+    found = json.loads((folder / "compare-alignment.json").read_text(encoding="utf-8"))
+    assert f"Right answers to {found['tasks']} held-out tasks" in told
+    assert found["seeds"] == [7, 8]
+    assert found["budget"]["dpo"]["answers"] == found["budget"]["aries"]["answers"]
+    assert found["verdict"] in told
+    assert (folder / "compare-alignment.html").is_file()
+
+
+def test_compare_alignment_needs_tasks(recipe: Path, home: Path) -> None:
+    with pytest.raises(RecipeError, match="no 'sft' section, which the comparison needs"):
+        run("compare-alignment", recipe, "--home", home, "--workers", 1)
 
 
 def test_align_without_a_tuned_model(recipe: Path, home: Path) -> None:

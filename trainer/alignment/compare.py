@@ -238,10 +238,10 @@ def comparison(scores: Sequence[Score], config: AlignConfig, runs: Sequence[dict
 def _verdict(pair: Difference, seeds: int) -> str:
     if pair.verdict == NO_DIFFERENCE:
         return (
-            f"No winner: over {seeds} seeds {pair.a} differs from {pair.b} by {pair.mean:+.1%}, "
+            f"No winner: over {seeds} seeds {pair.a} differs from {pair.b} by {100 * pair.mean:+.1f} points, "
             "which is within the noise between seeds."
         )
-    return f"{pair.verdict} by {abs(pair.mean):.1%}, which is more than the noise between {seeds} seeds."
+    return f"{pair.verdict} by {abs(100 * pair.mean):.1f} points, which is more than the noise between {seeds} seeds."
 
 
 def _budgets(runs: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:

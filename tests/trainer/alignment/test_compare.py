@@ -54,11 +54,11 @@ def test_a_difference_is_told_from_noise() -> None:
     assert found[ARIES, DPO].verdict == "no difference seen"  # +1, -1, +3
     assert found[ARIES, DPO].mean == pytest.approx(0.01)
     told = comparison(clear, CONFIG, [])
-    assert told["verdict"].startswith(f"{REFINED} is better by 20.3%")
+    assert told["verdict"].startswith(f"{REFINED} is better by 20.3 points")
     noisy = scores(sft1=(30, 33, 29), sft2=(50, 53, 49), dpo=(55, 57, 54), aries=(56, 56, 57), refined=(60, 56, 70))
     assert comparison(noisy, CONFIG, [])["verdict"].startswith("No winner: over 3 seeds")
     worse = scores(sft1=(30, 33, 29), sft2=(50, 53, 49), dpo=(75, 77, 74), aries=(56, 56, 57), refined=(55, 57, 54))
-    assert comparison(worse, CONFIG, [])["verdict"].startswith(f"{DPO} is better by 20.0%")
+    assert comparison(worse, CONFIG, [])["verdict"].startswith(f"{DPO} is better by 20.0 points")
 
 
 def test_both_methods_have_one_budget() -> None:
