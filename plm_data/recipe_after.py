@@ -50,9 +50,12 @@ class Preferences(Strict):
 
     prompts: dict[Name, ConversationSet] = Field(min_length=1)
     select: Annotated[
-        Annotated[Literal["rule"], Tag("<rule>")] | Annotated[RewardModel, Tag("<model>")], Discriminator(_kind_of)
+        Annotated[Literal["rule", "check"], Tag("<rule>")] | Annotated[RewardModel, Tag("<model>")],
+        Discriminator(_kind_of),
     ] = Field(
-        "rule", description="rule: the last refinement against the first answer; or a reward model's best and worst"
+        "rule",
+        description="rule: the last refinement against the first answer, right against wrong where there is a check; "
+        "check: any right answer against any wrong one; or a reward model's best and worst",
     )
     activation: Activation | None = Field(None, description="null: none")
     refinements: Count = Field(description="how often an answer is refined in a chain")
