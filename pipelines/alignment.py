@@ -52,7 +52,7 @@ def align_config(build: Build) -> AlignConfig:
         reduction=spec.reduction,
         select=spec.select if isinstance(spec.select, str) else "reward",
         epochs=spec.epochs,
-        activation_prompts=prompts if activation else 0,
+        activation_prompts=(activation.prompts or prompts) if activation else 0,
         activation_learning_rate=activation.learning_rate if activation else None,
         activation_epochs=activation.epochs if activation else 1.0,
         temperature=spec.temperature,

@@ -37,6 +37,7 @@ class RewardModel(Strict):
 class Activation(Strict):
     """Fine-tuning before the first round: answering directly and refining a poorer answer, together."""
 
+    prompts: Count | None = Field(None, description="that are answered and refined; null: prompts_per_round")
     epochs: float = Field(1.0, gt=0)
     learning_rate: float = Field(gt=0)
 
