@@ -126,7 +126,9 @@ def parallelise(plm: PLM, ranks: Ranks, parallel: Parallel, bf16: bool) -> nn.Mo
     size = sum(parameter.numel() for parameter in plm.parameters())
     if parallel == "ddp" or (parallel == "auto" and size < LARGE):
         return DistributedDataParallel(loss, device_ids=[ranks.device] if ranks.device.type == "cuda" else None)
-    policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if bf16 else MixedPrecisionPolicy()
+    policy = MixedPrecisionPolicy()
+    if bf16:  # inputs stay as they are: the rotation's cosines are no numbers to round, and products cast by themselves
+        policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
     for layer in plm.model.layers:
         fully_shard(layer, mp_policy=policy)
     fully_shard(loss, mp_policy=policy)

@@ -114,6 +114,14 @@ def test_two_ranks_train_as_one_does_and_either_resumes_the_other(
         assert moments[0].keys() == moments[1].keys()
 
 
+def test_sharded_bf16_trains_as_one_rank_does(tmp_path: Path, start: Start) -> None:
+    settings = {"parallel": "fsdp", "precision": "bf16", "activation_checkpointing": True}
+    finished(start("one", 1, **settings))
+    finished(start("two", 2, **settings))
+    one, two = ([step["loss"] for step in metrics(tmp_path / name)] for name in ("one", "two"))
+    assert two == pytest.approx(one, abs=0.03) and one[-1] < 0.8 * one[0]
+
+
 def test_a_terminated_run_of_two_ranks_saves_and_goes_on_to_the_bit(tmp_path: Path, start: Start) -> None:
     finished(start("straight", 2, batch_size=2))
     process = start("broken", 2, batch_size=2)
