@@ -79,7 +79,8 @@ def save_checkpoint(
             "sha256": {name: sha256(temporary / name) for name in (MODEL, OPTIMIZER)},
         }
         write_json(temporary / STATE, state)
-    for old in list_checkpoints(folder)[:-keep]:
+    done = [each for each in list_checkpoints(folder) if each <= path]  # a later one was refused: it is none to keep
+    for old in done[:-keep]:
         shutil.rmtree(old)
     ranks.wait()
     return path

@@ -77,6 +77,16 @@ def test_the_newest_are_kept(tmp_path: Path, tiny: Tiny) -> None:
     assert [path.name for path in list_checkpoints(tmp_path)] == ["step-00000011", "step-00000012"]
 
 
+def test_a_later_one_that_was_refused_does_not_push_out_what_is_written(tmp_path: Path, tiny: Tiny) -> None:
+    for step in (8, 12, 10):
+        save(tmp_path, tiny(), step, keep=1)
+        if step == 12:
+            corrupt(tmp_path / "step-00000012" / "model.safetensors")
+    with pytest.warns(RuntimeWarning, match="step-00000012"):
+        found = newest_checkpoint(tmp_path)
+    assert found is not None and found[0].name == "step-00000010"
+
+
 def corrupt(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-5] ^= 1
