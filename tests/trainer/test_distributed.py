@@ -163,7 +163,7 @@ def test_a_batch_that_the_ranks_cannot_share_is_refused(
     start: Start,
 ) -> None:
     output, _ = (process := start("odd", 2, batch_size=3)).communicate(timeout=120)
-    assert process.returncode != 0 and "found 3 sequences for 2 ranks, expected a multiple of the ranks" in output
+    assert process.returncode != 0 and "found 3 sequences of 32 tokens for 2 ranks, expected a multiple" in output
     assert issubclass(TrainerError, ValueError) and pretrain(  # alone it is a batch like another
         tiny(), replace(TRAIN, batch_size=3), three_phases, tokenizer_folder, tmp_path / "alone", progress=False
     )
