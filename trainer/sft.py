@@ -38,12 +38,12 @@ class SftConfig:
     from_rate: float = 0.0  # where the rate begins: the rate that the run before ended with
 
     def __post_init__(self) -> None:
-        for name, value, good in (
-            ("epochs", self.epochs, self.epochs > 0),
-            ("from_rate", self.from_rate, self.from_rate >= 0),
+        for name, value, good, expected in (
+            ("epochs", self.epochs, self.epochs > 0, "a number above zero"),
+            ("from_rate", self.from_rate, self.from_rate >= 0, "zero or more"),
         ):
             if not (math.isfinite(value) and good):
-                raise TrainerError(f"sft.{name}: found {value!r}, expected a number above zero; correct the recipe")
+                raise TrainerError(f"sft.{name}: found {value!r}, expected {expected}; correct the recipe")
 
 
 def sft(

@@ -135,7 +135,7 @@ def test_another_model_is_another_run(tmp_path: Path, run: Sft, start: Path) -> 
     ("changes", "message"),
     [
         ({"epochs": 0.0}, r"sft.epochs: found 0.0, expected a number above zero"),
-        ({"from_rate": -1.0}, r"sft.from_rate: found -1.0"),
+        ({"from_rate": -1.0}, r"sft.from_rate: found -1.0, expected zero or more"),
     ],
 )
 def test_wrong_settings(changes: dict[str, float], message: str) -> None:
