@@ -74,10 +74,11 @@ def joined() -> Iterator[Ranks]:
         TrainerError: more processes of one machine than it has GPUs.
     """
     world, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
+    here = max(local + 1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))  # every process of a machine finds the same
     cuda = torch.cuda.is_available()
-    if cuda and local >= torch.cuda.device_count():
+    if cuda and here > torch.cuda.device_count():
         raise TrainerError(
-            f"--nproc-per-node: found a process number {local} on this machine, expected one for each of its "
+            f"--nproc-per-node: found {here} processes on this machine, expected at most one for each of its "
             f"{torch.cuda.device_count()} GPUs; start fewer"
         )
     device = torch.device("cuda", local) if cuda else torch.device("cpu")
