@@ -9,10 +9,11 @@ packing needs less.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +47,6 @@ def main() -> None:
     if not torch.cuda.is_available():
         parser.exit(2, "train_gpu: found no CUDA device, expected one; train_cpu measures a CPU\n")
     device = torch.device("cuda")
-    torch.set_float32_matmul_precision("high")
     for line in kernels(PLM_1_8B, 2, arguments.length, device):
         print(json.dumps(line), flush=True)
     settings: tuple[tuple[Backend, bool], ...] = (("flex", False), ("sdpa", False), ("flex", True))
@@ -162,10 +162,12 @@ def largest_step(
 ) -> dict[str, Any]:
     """Measure steps of as many sequences as the memory holds."""
     for batch in _BATCHES:
-        try:
+        # what was measured before lies in cycles, those of its compiled blocks and of the error that ended it
+        torch.compiler.reset()
+        gc.collect()
+        torch.cuda.empty_cache()
+        with suppress(torch.OutOfMemoryError):
             return step_line(config, batch, length, device, steps, backend, recompute)
-        except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
     return {"measure": f"training step, {backend}", "refused": "not even one sequence fits this device's memory"}
 
 
