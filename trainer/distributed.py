@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -17,6 +18,9 @@ from trainer.config import Parallel
 from trainer.errors import TrainerError
 from trainer.model import PLM
 
+# How long ranks wait while the first one hashes shards or writes a checkpoint; an exchange of gradients that hangs ends
+# after PyTorch's own ten minutes.
+_PATIENCE = timedelta(days=1)
 LARGE = 1_000_000_000  # parameters from which a model is sharded over the ranks instead of copied to each
 
 
@@ -27,6 +31,7 @@ class Ranks:
     rank: int
     world: int
     device: torch.device
+    patient: dist.ProcessGroup | None = None  # all ranks, where they wait for the first one's work
 
     @property
     def first(self) -> bool:
@@ -54,13 +59,13 @@ class Ranks:
         if self.world == 1:
             return value
         held = [value]
-        dist.broadcast_object_list(held, src=0)
+        dist.broadcast_object_list(held, src=0, group=self.patient)
         return held[0]
 
     def wait(self) -> None:
         """Return when every rank has come here."""
         if self.world > 1:
-            dist.barrier()
+            dist.barrier(self.patient)
 
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
@@ -89,7 +94,8 @@ def joined() -> Iterator[Ranks]:
         return
     dist.init_process_group("nccl" if cuda else "gloo")
     try:
-        yield Ranks(dist.get_rank(), world, device)
+        patient = dist.new_group(backend="gloo", timeout=_PATIENCE)
+        yield Ranks(dist.get_rank(), world, device, patient)
     finally:
         dist.destroy_process_group()
 

@@ -155,6 +155,30 @@ def test_a_killed_run_loses_at_most_an_interval_and_ends_with_the_same_weights(t
         assert values[0] == values[1]
 
 
+PATIENT = """
+import time
+from datetime import timedelta
+import torch.distributed.distributed_c10d as c10d
+from trainer.distributed import joined
+
+c10d.default_pg_timeout = timedelta(seconds=2)
+with joined() as ranks:
+    if ranks.first:
+        time.sleep(5)  # hashes or writes
+    ranks.wait()
+    assert ranks.agreed(ranks.rank) == 0
+"""
+
+
+def test_ranks_wait_for_the_first_ones_work_longer_than_for_gradients(tmp_path: Path) -> None:
+    script = tmp_path / "patient.py"
+    script.write_text(PATIENT)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert found.returncode == 0, found.stderr
+
+
 def test_a_batch_that_the_ranks_cannot_share_is_refused(
     tmp_path: Path,
     tiny: Callable[..., ModelConfig],
