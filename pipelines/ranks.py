@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -48,12 +49,19 @@ def run_lock(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
     if not first():
         yield
         return
-
-    def waiting() -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if _is_held(folder / ".lock"):
         if several():
             raise PlmError(f"{folder}: another run is training in it; wait for its end, and start this one again.")
         say(f"{folder}: another run is training in it; waiting for its end")
-
-    folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder / ".lock", waiting):
+    with locked(folder / ".lock"):
         yield
+
+
+def _is_held(lock: Path) -> bool:
+    with lock.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
