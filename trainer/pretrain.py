@@ -18,7 +18,7 @@ from trainer.errors import TrainerError
 from trainer.files import read_json
 from trainer.loop import Work
 from trainer.model import PLM
-from trainer.pretrained import load_tokenizer
+from trainer.pretrained import check_tokenizer
 from trainer.run import SUMMARY, Run
 from trainer.schedule import ScheduleEnds, rate, schedule_ends
 from trainer.shards import VERIFIED, Phase, read_phase, verify_shards
@@ -61,7 +61,7 @@ def pretrain(
     watched = [*data, measured] if measured else data
     _check(model, train, watched)
     ends = schedule_ends([(phase.data.segment, phase.tokens) for phase in data], train.warmup_tokens)
-    load_tokenizer(tokenizer)
+    check_tokenizer(tokenizer, data[0])
     with joined() as ranks:
         _check_shares(data, train, ranks)
         run = Run.claim(out, model, train, data, fingerprint(model, train, watched), ranks)
