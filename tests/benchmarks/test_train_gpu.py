@@ -32,6 +32,13 @@ def test_a_kernel_is_measured_or_says_why_not() -> None:
     assert all(line["refused"] for line in lines if "ours" not in line)
 
 
+def test_the_head_is_measured_in_chunks() -> None:
+    lines = list(train_gpu.heads(TINY, 40, CPU))
+    assert len({line["measure"] for line in lines}) == 3
+    for line in lines:
+        assert line["ours"] > 0 and line["loss"] == pytest.approx(line["peer_loss"], rel=1e-5)
+
+
 def test_a_step_is_timed_and_learns() -> None:
     line = step_line(TINY, 2, 48, CPU, 2, "sdpa", True)
     assert line["ours"] > 0 and line["mfu"] is None and line["loss"][1] < line["loss"][0]
