@@ -69,6 +69,8 @@ def save_checkpoint(
     if not ranks.first:
         ranks.wait()
         return path
+    for torn in folder.glob(".step-*.tmp"):  # of a process that was killed as it wrote
+        shutil.rmtree(torn)
     with new_folder(path) as temporary:
         save_file(parameters, temporary / MODEL)
         save_file(states | {_RNG: torch.get_rng_state()}, temporary / OPTIMIZER)

@@ -71,6 +71,14 @@ def test_an_interrupted_write_leaves_nothing(tmp_path: Path, tiny: Tiny, monkeyp
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
 
 
+def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path, tiny: Tiny) -> None:
+    torn = tmp_path / ".step-00000003.tmp"
+    torn.mkdir()
+    (torn / "model.safetensors").write_bytes(b"half")
+    save(tmp_path, tiny(), 4)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000004"]
+
+
 def test_the_newest_are_kept(tmp_path: Path, tiny: Tiny) -> None:
     for step in (9, 10, 11, 12):
         save(tmp_path, tiny(), step, keep=2)
