@@ -116,8 +116,8 @@ def test_two_ranks_train_as_one_does_and_either_resumes_the_other(
 
 def test_sharded_bf16_trains_as_one_rank_does(tmp_path: Path, start: Start) -> None:
     settings = {"parallel": "fsdp", "precision": "bf16", "activation_checkpointing": True}
-    finished(start("one", 1, **settings))
-    finished(start("two", 2, **settings))
+    for process in [start("one", 1, **settings), start("two", 2, **settings)]:
+        finished(process)
     one, two = ([step["loss"] for step in metrics(tmp_path / name)] for name in ("one", "two"))
     assert two == pytest.approx(one, abs=0.03) and one[-1] < 0.8 * one[0]
 
@@ -161,10 +161,10 @@ from datetime import timedelta
 import torch.distributed.distributed_c10d as c10d
 from trainer.distributed import joined
 
-c10d.default_pg_timeout = timedelta(seconds=2)
+c10d.default_pg_timeout = timedelta(seconds=1)
 with joined() as ranks:
     if ranks.first:
-        time.sleep(5)  # hashes or writes
+        time.sleep(3)  # hashes or writes
     ranks.wait()
     assert ranks.agreed(ranks.rank) == 0
 """
