@@ -155,18 +155,9 @@ class Run:
 
 
 def set_up(plm: PLM, train: TrainConfig, ranks: Ranks) -> None:
-    """Move a model to its device, and choose how it computes.
-
-    Raises:
-        TrainerError: FlexAttention on a CPU, where it has no gradients.
-    """
-    cuda = ranks.device.type == "cuda"
-    if train.attention == "flex" and not cuda:
-        raise TrainerError(
-            "train.attention: found flex on a CPU, where PyTorch has no gradients of FlexAttention; expected auto or "
-            "sdpa; correct the recipe"
-        )
+    """Move a model to its device, and choose how it computes."""
     plm.to(ranks.device)
+    cuda = ranks.device.type == "cuda"
     if cuda:
         plm.model.attention = "flex" if train.attention == "auto" else train.attention
     else:  # compiled, attention document by document would be compiled for every batch

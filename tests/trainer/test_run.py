@@ -1,4 +1,4 @@
-"""Which kernels attention takes, and that they agree."""
+"""How a run's model computes: which kernels it takes, what is compiled, and that all agree."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,13 +13,11 @@ from trainer.attention import see_documents
 from trainer.config import ModelConfig, TrainConfig
 from trainer.data import Batch
 from trainer.distributed import ALONE, Loss
-from trainer.errors import TrainerError
 from trainer.model import PLM
 from trainer.run import set_up
 from trainer.sparsity import share_of_zeros
 
 Tiny = Callable[..., ModelConfig]
-TRAIN = TrainConfig(64, 2, 1e-2, 1e-3, 0)
 
 
 @pytest.fixture
@@ -60,11 +58,6 @@ def test_the_mask_has_the_type_of_the_products() -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
             mask = see_documents(documents, "mask").mask
         assert mask is not None and mask.dtype == dtype
-
-
-def test_flex_attention_is_refused_on_a_cpu(tiny: Tiny) -> None:
-    with pytest.raises(TrainerError, match=r"train.attention: found flex on a CPU, .* expected auto or sdpa"):
-        set_up(PLM(tiny()), TrainConfig(64, 2, 1e-2, 1e-3, 0, attention="flex"), ALONE)
 
 
 def test_a_compiled_model_is_compiled_once_for_all_batches(tiny: Tiny, fresh_compiler: None) -> None:
