@@ -16,6 +16,7 @@ from plm_data.store import Output, code_version, digest
 from trainer.config import HARMLESS, ModelConfig, PhaseData, TrainConfig
 
 MODEL = "model"  # the build's folder shows the run as this
+RUN = "run.json"  # of the trainer's own naming, whose import takes seconds
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,14 @@ def train(build: Build, progress: bool = True, say: Callable[[str], None] = lamb
 def trained_model(build: Build) -> Path:
     """The folder of the recipe's pre-trained model.
 
-    Raises ``PlmError`` if there is none, or if it is of other settings, data or code than the recipe's are now.
+    Raises ``PlmError`` if there is none, or if it is a run's with other settings, data or code than the recipe's are
+    now. A model that somebody put there is taken as it is.
     """
     model = build.folder / MODEL / "final"
     if not model.is_dir():
         raise PlmError(f"{relative(model)}: there is no trained model yet; run `plm train {build.recipe.name}` first.")
+    if not (model.parent / RUN).is_file():
+        return model
     pending = any(step.of in build.recipe.phases for step in pending_steps(build.recipe, build.home))
     made = None if pending else training(build)
     if made is None or made.folder(made.settings).resolve() != model.parent.resolve():

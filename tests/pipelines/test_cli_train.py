@@ -139,6 +139,12 @@ def test_a_model_of_other_settings_is_not_the_recipes(compared: Result, home: Pa
             trained_model(Build(changed, home, workers=1))
 
 
+def test_a_model_that_somebody_put_there_is_taken(small_recipe: Path, tmp_path: Path) -> None:
+    placed = tmp_path / "small" / "model" / "final"
+    placed.mkdir(parents=True)
+    assert trained_model(Build(load_recipe(small_recipe), tmp_path, workers=1)) == placed
+
+
 def test_without_a_model_the_command_that_trains_one_is_named(small_recipe: Path, tmp_path: Path) -> None:
     with pytest.raises(PlmError, match="there is no trained model yet; run `plm train small` first"):
         trained_model(Build(load_recipe(small_recipe), tmp_path, workers=1))
