@@ -1,4 +1,5 @@
-"""PLM-1.8B on one GPU: attention kernels at heads of 192 and 128, and whole training steps, compiled, in bf16.
+"""PLM-1.8B on one GPU: attention kernels at heads of 192 and 128, the output head's loss in chunks of some sizes, and
+whole training steps, compiled, in bf16.
 
 Needs nothing but this repository and PyTorch with CUDA: `python -m benchmarks.train_gpu`. Each measure is one line of
 JSON. A step is what the trainer takes: forward, chunked loss, backward, clipping and AdamW, on rows of 4,096 tokens
@@ -9,11 +10,13 @@ packing needs less.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,6 +28,7 @@ from torch.nn.utils import clip_grad_norm_
 from trainer.attention import Backend, Documents, attend, attention_mask, see_documents
 from trainer.compute import flops_per_token, peak_flops
 from trainer.config import PLM_1_8B, ModelConfig, TrainConfig
+from trainer.functional import head_loss
 from trainer.model import IGNORE_INDEX, PLM
 from trainer.optimizer import build_optimizer
 
@@ -46,8 +50,9 @@ def main() -> None:
     if not torch.cuda.is_available():
         parser.exit(2, "train_gpu: found no CUDA device, expected one; train_cpu measures a CPU\n")
     device = torch.device("cuda")
-    torch.set_float32_matmul_precision("high")
     for line in kernels(PLM_1_8B, 2, arguments.length, device):
+        print(json.dumps(line), flush=True)
+    for line in heads(PLM_1_8B, 2 * arguments.length, device):
         print(json.dumps(line), flush=True)
     settings: tuple[tuple[Backend, bool], ...] = (("flex", False), ("sdpa", False), ("flex", True))
     for backend, recompute in settings:
@@ -149,6 +154,49 @@ def _plain(query: Tensor, key: Tensor, value: Tensor, seen: Tensor) -> Tensor:
     return torch.stack(outs, dim=2)
 
 
+def heads(config: ModelConfig, tokens: int, device: torch.device) -> Iterator[dict[str, Any]]:
+    """Measure the loss over the vocabulary, forward and backward, by the tokens whose logits exist at once.
+
+    The peer is PyTorch's kernel with as large chunks; its sum is in bf16.
+
+    Yields:
+        A line a size: milliseconds, TFLOP/s of the three products, and the peak of the memory.
+    """
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    generator = torch.Generator(device).manual_seed(0)
+    size = {"generator": generator, "device": device, "dtype": dtype}
+    hidden = torch.randn(tokens, config.hidden_size, **size).requires_grad_()  # type: ignore[call-overload]
+    weight = (0.02 * torch.randn(config.vocab_size, config.hidden_size, **size)).requires_grad_()  # type: ignore[call-overload]
+    labels = torch.randint(config.vocab_size, (tokens,), generator=generator, device=device)
+    flops = 6 * hidden.numel() * config.vocab_size
+
+    def timed(loss: Callable[[], Tensor]) -> tuple[float, float, float]:
+        def work() -> Tensor:
+            found = loss()
+            found.backward()
+            hidden.grad = weight.grad = None
+            return found.detach()
+
+        value = float(work())
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        seconds = _seconds(work, device, 5)
+        return value, seconds, torch.cuda.max_memory_allocated() / 2**20 if device.type == "cuda" else 0.0
+
+    for chunk in (512, 2048, 8192):
+        options = torch.nn.LinearCrossEntropyOptions(batch_chunk_size=min(chunk, tokens))
+        peer, theirs, _ = timed(
+            partial(F.linear_cross_entropy, hidden, weight, labels, reduction="sum", options=options)
+        )
+        value, ours, peak = timed(partial(head_loss, hidden, weight, labels, IGNORE_INDEX, chunk))
+        yield {
+            "measure": f"output head, chunks of {chunk} tokens", "unit": "TFLOP/s, forward and backward",
+            "ours": round(flops / ours / 1e12, 4), "peer": round(flops / theirs / 1e12, 4),
+            "peer_name": "torch.nn.functional.linear_cross_entropy", "milliseconds": round(ours * 1e3, 2),
+            "peak_mb": round(peak), "loss": value / tokens, "peer_loss": peer / tokens, "n": tokens,
+        }  # fmt: skip
+
+
 def document_ids(batch: int, length: int, device: torch.device) -> Tensor:
     """Return (batch, length) numbers of documents of the lengths above, cut off at a row's end."""
     repeats = length // sum(_DOCUMENTS) + 1
@@ -162,10 +210,12 @@ def largest_step(
 ) -> dict[str, Any]:
     """Measure steps of as many sequences as the memory holds."""
     for batch in _BATCHES:
-        try:
+        # what was measured before lies in cycles, those of its compiled blocks and of the error that ended it
+        torch.compiler.reset()
+        gc.collect()
+        torch.cuda.empty_cache()
+        with suppress(torch.OutOfMemoryError):
             return step_line(config, batch, length, device, steps, backend, recompute)
-        except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
     return {"measure": f"training step, {backend}", "refused": "not even one sequence fits this device's memory"}
 
 

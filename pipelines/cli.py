@@ -260,7 +260,12 @@ cli.add_command(cli_train.training_report)
 
 def main() -> None:
     """Run the command line; an error that the user can mend is one message, never a traceback."""
+    from pipelines.ranks import first_here
     from plm_data.errors import PlmError
+
+    def tell(error: Exception) -> None:
+        if first_here():  # what one of several processes cannot do, none of them can
+            click.echo(f"plm: {error}", err=True)
 
     try:
         cli(standalone_mode=False)
@@ -273,14 +278,14 @@ def main() -> None:
     except PlmError as error:
         if os.environ.get("PLM_DEBUG"):
             raise
-        click.echo(f"plm: {error}", err=True)
+        tell(error)
         sys.exit(error.exit_code)
     except ValueError as error:
         from trainer.errors import TrainerError
 
         if not isinstance(error, TrainerError) or os.environ.get("PLM_DEBUG"):
             raise
-        click.echo(f"plm: {error}", err=True)
+        tell(error)
         sys.exit(getattr(error, "exit_code", 1))
 
 

@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from pipelines.ranks import check_built
+from pipelines.ranks import check_built, first
 from plm_data.build import Build
 from plm_data.curation import default_home
 from plm_data.errors import PlmError, RecipeError
@@ -36,6 +36,8 @@ def open_build(
     With ``tokens`` it is the recipe at that budget.
     """
     loaded = load_recipe(recipe)
+    if not first():  # of several processes one tells
+        progress, say = False, lambda _: None
     build = Build(
         loaded if tokens is None else with_budget(loaded, tokens), home or default_home(), workers, progress, say
     )

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.ranks import first, run_lock
-from pipelines.stages import check_training, model_config, vocab_size
+from pipelines.stages import check_training, model_config, relative, vocab_size
 from plm_data.build import HELD_OUT, Build
+from plm_data.errors import PlmError
+from plm_data.pending import pending_steps
 from plm_data.store import Output, code_version, digest
 from trainer.config import HARMLESS, ModelConfig, PhaseData, TrainConfig
 
 MODEL = "model"  # the build's folder shows the run as this
+RUN = "run.json"  # of the trainer's own naming, whose import takes seconds
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Training:
         segments = self.build.recipe.phases
         phases = [PhaseData(name, segments[name].segment, output.path) for name, output in self.phases.items()]
         held_out = PhaseData(HELD_OUT, HELD_OUT, self.held_out.path) if self.held_out else None
-        with run_lock(out):
+        with run_lock(out, self.build.say):
             return pretrain(self.model, settings, phases, self.build.tokenizer.path, out, progress, held_out, say)
 
 
@@ -73,6 +76,27 @@ def train(build: Build, progress: bool = True, say: Callable[[str], None] = lamb
     summary = made.run(made.settings, out, progress, say)
     show_run(build, out, MODEL)
     return summary
+
+
+def trained_model(build: Build) -> Path:
+    """The folder of the recipe's pre-trained model.
+
+    Raises ``PlmError`` if there is none, or if it is a run's with other settings, data or code than the recipe's are
+    now. A model that somebody put there is taken as it is.
+    """
+    model = build.folder / MODEL / "final"
+    if not model.is_dir():
+        raise PlmError(f"{relative(model)}: there is no trained model yet; run `plm train {build.recipe.name}` first.")
+    if not (model.parent / RUN).is_file():
+        return model
+    pending = any(step.of in build.recipe.phases for step in pending_steps(build.recipe, build.home))
+    made = None if pending else training(build)
+    if made is None or made.folder(made.settings).resolve() != model.parent.resolve():
+        raise PlmError(
+            f"{relative(model)}: found a model of other settings, data or code than the recipe's are now; run "
+            f"`plm train {build.recipe.name}` first, or take this one with --from {relative(model)}."
+        )
+    return model
 
 
 def show_run(build: Build, out: Path, name: str) -> None:

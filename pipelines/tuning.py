@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.ranks import run_lock
-from pipelines.stages import check_training, relative
-from pipelines.training import MODEL, show_run
+from pipelines.stages import check_training
+from pipelines.training import MODEL, show_run, trained_model
 from plm_data.build import HELD_OUT, Build
-from plm_data.errors import PlmError, RecipeError
+from plm_data.errors import RecipeError
 from plm_data.recipe import Recipe
 from plm_data.store import code_version, digest
 from trainer.config import HARMLESS, PhaseData, TrainConfig
@@ -34,7 +34,7 @@ def tune(
 
     ``start``: another model's folder than the pre-trained one's; ``seed``: another than the recipe's; ``show``: whether
     the runs stand in the build's folder. Returns by phase the run's summary, with its ``folder``. Raises
-    ``RecipeError`` if the recipe has no such phase, ``PlmError`` if there is no model to begin with.
+    ``RecipeError`` if the recipe has no such phase, ``PlmError`` if there is no model of the recipe to begin with.
     """
     from trainer.sft import SftConfig, sft  # late: torch takes seconds
 
@@ -42,9 +42,7 @@ def tune(
     _, train = check_training(recipe)
     if not recipe.sft:
         raise RecipeError(f"recipe {recipe.name} has no 'sft' section: there is nothing to fine-tune on; add one.")
-    model = start or build.folder / MODEL / "final"
-    if not model.is_dir():
-        raise PlmError(f"{relative(model)}: there is no trained model yet; run `plm train {recipe.name}` first.")
+    model = start or trained_model(build)
     held_out = build.held_out()
     measured = PhaseData(HELD_OUT, HELD_OUT, held_out.path) if held_out else None
     done: dict[str, dict[str, Any]] = {}
@@ -65,7 +63,7 @@ def tune(
         )
         out = build.store.folder("sft", key)
         data = PhaseData(phase, "sft", shards.path)
-        with run_lock(out):
+        with run_lock(out, build.say):
             done[phase] = {**sft(model, data, config, out, progress, measured, say), "folder": out}
         if show:
             show_run(build, out, tuned_folder(phase))

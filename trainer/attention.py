@@ -14,18 +14,22 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
-Backend = Literal["sdpa", "flex"]
+Backend = Literal["sdpa", "mask", "flex"]  # mask: SDPA whose work has one form for every batch, as a compiler wants it
 
 # On a CPU a call for every document pays where the masked square of a row is larger by these scores a call.
 # Measured on two cores at heads of 48 and of 192.
 _SCORES_A_CALL = 65_536
+
+# Forms of a batch that a kernel is compiled for: the last batches of phases, stages and held-out data have fewer rows.
+# Past the limit, which is 8 by itself, FlexAttention would run unfused and hold every score.
+_FORMS = 64
 
 
 @dataclass(frozen=True)
 class Documents:
     """What a kernel needs to know of a batch's documents: at most one of the three; none of them: causal alone."""
 
-    mask: Tensor | None = None  # (batch, 1, length, length) fp32, added to the scores: 0 or -inf
+    mask: Tensor | None = None  # (batch, 1, length, length) of the products' type, added to the scores: 0 or -inf
     lengths: tuple[int, ...] | None = None  # of the documents' pieces, over all rows one after another
     blocks: BlockMask | None = None  # FlexAttention's
 
@@ -36,15 +40,16 @@ def see_documents(document_ids: Tensor | None, backend: Backend) -> Documents:
         return Documents()
     if backend == "flex":
         return Documents(blocks=_blocks(document_ids))
-    if not document_ids.is_cuda:
+    if backend == "sdpa" and not document_ids.is_cuda:
         lengths = piece_lengths(document_ids)
         if len(lengths) == len(document_ids):  # a row is a document
             return Documents()
         square = document_ids.shape[0] * document_ids.shape[1] ** 2
         if square > sum(length * (length + 1) // 2 + _SCORES_A_CALL for length in lengths):
             return Documents(lengths=lengths)
-    seen = attention_mask(document_ids)
-    return Documents(mask=torch.zeros(seen.shape, device=seen.device).masked_fill_(~seen, float("-inf")))
+    seen, kind = attention_mask(document_ids), document_ids.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
+    return Documents(mask=torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, float("-inf")))
 
 
 def attention_mask(document_ids: Tensor) -> Tensor:
@@ -106,9 +111,15 @@ def _blocks(document_ids: Tensor) -> BlockMask:
 @cache
 def _compiled_flex() -> Any:
     """FlexAttention's fused kernel; run plainly it would hold every score."""
-    return torch.compile(flex_attention, dynamic=False) if torch.cuda.is_available() else flex_attention
+    return _compiled(flex_attention) if torch.cuda.is_available() else flex_attention
 
 
 @cache
 def _compiled_blocks() -> Any:
-    return torch.compile(create_block_mask, dynamic=False)
+    return _compiled(create_block_mask)
+
+
+def _compiled(function: Callable[..., Any]) -> Any:
+    limits = torch._dynamo.config
+    limits.recompile_limit = max(limits.recompile_limit, _FORMS)
+    return torch.compile(function, dynamic=False)

@@ -69,6 +69,8 @@ def save_checkpoint(
     if not ranks.first:
         ranks.wait()
         return path
+    for torn in folder.glob(".step-*.tmp"):  # of a process that was killed as it wrote
+        shutil.rmtree(torn)
     with new_folder(path) as temporary:
         save_file(parameters, temporary / MODEL)
         save_file(states | {_RNG: torch.get_rng_state()}, temporary / OPTIMIZER)
@@ -79,7 +81,8 @@ def save_checkpoint(
             "sha256": {name: sha256(temporary / name) for name in (MODEL, OPTIMIZER)},
         }
         write_json(temporary / STATE, state)
-    for old in list_checkpoints(folder)[:-keep]:
+    done = [each for each in list_checkpoints(folder) if each <= path]  # a later one was refused: it is none to keep
+    for old in done[:-keep]:
         shutil.rmtree(old)
     ranks.wait()
     return path

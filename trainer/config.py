@@ -211,7 +211,7 @@ class PhaseData:
     """A data phase: its name, the segment of WSDC that it is trained in, and the folder of its shards.
 
     Raises:
-        TrainerError: the segment is none of stable, decay, constant and held-out.
+        TrainerError: the segment is no `Segment`.
     """
 
     name: str

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -17,6 +18,9 @@ from trainer.config import Parallel
 from trainer.errors import TrainerError
 from trainer.model import PLM
 
+# How long ranks wait while the first one hashes shards or writes a checkpoint; an exchange of gradients that hangs ends
+# after PyTorch's own ten minutes.
+_PATIENCE = timedelta(days=1)
 LARGE = 1_000_000_000  # parameters from which a model is sharded over the ranks instead of copied to each
 
 
@@ -27,6 +31,7 @@ class Ranks:
     rank: int
     world: int
     device: torch.device
+    patient: dist.ProcessGroup | None = None  # all ranks, where they wait for the first one's work
 
     @property
     def first(self) -> bool:
@@ -54,13 +59,13 @@ class Ranks:
         if self.world == 1:
             return value
         held = [value]
-        dist.broadcast_object_list(held, src=0)
+        dist.broadcast_object_list(held, src=0, group=self.patient)
         return held[0]
 
     def wait(self) -> None:
         """Return when every rank has come here."""
         if self.world > 1:
-            dist.barrier()
+            dist.barrier(self.patient)
 
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
@@ -74,10 +79,11 @@ def joined() -> Iterator[Ranks]:
         TrainerError: more processes of one machine than it has GPUs.
     """
     world, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
+    here = max(local + 1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))  # every process of a machine finds the same
     cuda = torch.cuda.is_available()
-    if cuda and local >= torch.cuda.device_count():
+    if cuda and here > torch.cuda.device_count():
         raise TrainerError(
-            f"--nproc-per-node: found a process number {local} on this machine, expected one for each of its "
+            f"--nproc-per-node: found {here} processes on this machine, expected at most one for each of its "
             f"{torch.cuda.device_count()} GPUs; start fewer"
         )
     device = torch.device("cuda", local) if cuda else torch.device("cpu")
@@ -88,7 +94,8 @@ def joined() -> Iterator[Ranks]:
         return
     dist.init_process_group("nccl" if cuda else "gloo")
     try:
-        yield Ranks(dist.get_rank(), world, device)
+        patient = dist.new_group(backend="gloo", timeout=_PATIENCE)
+        yield Ranks(dist.get_rank(), world, device, patient)
     finally:
         dist.destroy_process_group()
 
@@ -126,7 +133,9 @@ def parallelise(plm: PLM, ranks: Ranks, parallel: Parallel, bf16: bool) -> nn.Mo
     size = sum(parameter.numel() for parameter in plm.parameters())
     if parallel == "ddp" or (parallel == "auto" and size < LARGE):
         return DistributedDataParallel(loss, device_ids=[ranks.device] if ranks.device.type == "cuda" else None)
-    policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if bf16 else MixedPrecisionPolicy()
+    policy = MixedPrecisionPolicy()
+    if bf16:  # inputs stay as they are: the rotation's cosines are no numbers to round, and products cast by themselves
+        policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
     for layer in plm.model.layers:
         fully_shard(layer, mp_policy=policy)
     fully_shard(loss, mp_policy=policy)

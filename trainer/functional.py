@@ -60,6 +60,50 @@ class _RMSNorm(torch.autograd.Function):
         return torch.addcmul(inner, normed, share, value=-1).mul_(inverse).to(x.dtype), for_weight, None
 
 
+def head_loss(hidden: Tensor, weight: Tensor, labels: Tensor, ignored: int, chunk: int) -> Tensor:
+    """Return the summed cross-entropy of hidden · weightᵀ, fp32, though the products are in the inputs' bf16.
+
+    Logits exist for `chunk` tokens at a time, forward alone: the gradients are made with them.
+
+    Args:
+        hidden: (tokens, width).
+        weight: (vocabulary, width).
+        labels: (tokens) indices into the vocabulary, or `ignored`.
+        ignored: the label of a token that has no loss.
+        chunk: tokens.
+    """
+    return _HeadLoss.apply(hidden, weight, labels, ignored, chunk)
+
+
+class _HeadLoss(torch.autograd.Function):
+    """PyTorch's `linear_cross_entropy`, but for its sum, which has the inputs' type."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, ignored: int, chunk: int) -> Tensor:
+        total = torch.zeros((), device=hidden.device)
+        learning = any(ctx.needs_input_grad)
+        for_hidden = torch.empty_like(hidden) if learning else None
+        for_weight = torch.zeros_like(weight) if learning else None
+        for start in range(0, len(hidden), chunk):
+            part, known = hidden[start : start + chunk], labels[start : start + chunk] != ignored
+            index = labels[start : start + chunk].where(known, 0).unsqueeze(1)
+            logits = (part @ weight.T).float()
+            log_total = logits.logsumexp(1, keepdim=True)
+            total += (log_total - logits.gather(1, index)).squeeze(1).where(known, 0).sum()
+            if for_hidden is not None and for_weight is not None:
+                shares = logits.sub_(log_total).exp_().scatter_add_(1, index, logits.new_full(index.shape, -1.0))
+                shares = shares.mul_(known.unsqueeze(1)).to(weight.dtype)
+                torch.mm(shares, weight, out=for_hidden[start : start + chunk])
+                for_weight.addmm_(shares.T, part)
+        ctx.save_for_backward(for_hidden, for_weight)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        for_hidden, for_weight = ctx.saved_tensors
+        return for_hidden * gradient, for_weight * gradient, None, None, None
+
+
 def rope_table(length: int, dim: int, theta: float, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return cos and sin of the rotary angles of positions 0 … length - 1, each (length, 1, dim / 2) in fp32."""
     frequencies = theta ** -(torch.arange(0, dim, 2, dtype=torch.float32, device=device) / dim)

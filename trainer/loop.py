@@ -103,8 +103,8 @@ def run_steps(
         task = line.add_task("", total=total, completed=position.step, status="starting")
         batches = prefetch(work.stream(position))
         stack.callback(batches.close)  # type: ignore[attr-defined]
+        started = time.perf_counter()  # before the batch is there: a loader that is too slow shows in the speed
         for index, batch in batches:
-            started = time.perf_counter()
             # the rate at the middle of the step's tokens: a step on either side of a segment's end keeps to its own
             rate = work.rate(position.tokens + batch.tokens / 2)
             value, norm = training_step(plm, loss, optimizer, batch, rate, train, ranks)
@@ -148,13 +148,15 @@ def run_steps(
                     keep=train.keep_checkpoints,
                     ranks=ranks,
                 )
-                say(f"step {step} of {total}, {name}: loss {value:.3f}, {speed:,.0f} tokens/s")
+                if ranks.first:
+                    say(f"step {step} of {total}, {name}: loss {value:.3f}, {speed:,.0f} tokens/s")
             if stopping and step < total:
                 raise TrainingStopped(
                     f"stopped by signal {stopping} after step {step} of {total}; {checkpoint} was saved, and the same "
                     "command goes on from there",
                     stopping,
                 )
+            started = time.perf_counter()
     return position
 
 

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from trainer.attention import Backend, Documents, attend, see_documents
 from trainer.config import ModelConfig
 from trainer.errors import TrainerError
-from trainer.functional import apply_rope, rms_norm, rope_table, squared_relu
+from trainer.functional import apply_rope, head_loss, rms_norm, rope_table, squared_relu
 
 IGNORE_INDEX = -100  # a label that no loss is taken of
 LOSS_CHUNK = 512  # tokens whose logits exist at once; logits of a whole batch would be its largest tensor by far
@@ -159,7 +159,7 @@ class PLM(nn.Module):
             document_ids: as in `forward`.
             count: what the sum is divided by; None: the labels here. A part of a batch is divided by the whole's.
         """
-        total = self._cross_entropy(input_ids, labels, document_ids, "sum").float()
+        total = self._cross_entropy(input_ids, labels, document_ids, "sum")
         return total / ((labels != IGNORE_INDEX).sum().clamp(min=1) if count is None else count)
 
     def token_losses(self, input_ids: Tensor, labels: Tensor, document_ids: Tensor | None = None) -> Tensor:
@@ -177,6 +177,8 @@ class PLM(nn.Module):
         if torch.is_autocast_enabled(device):  # the chunked kernel does not cast by itself
             dtype = torch.get_autocast_dtype(device)
             hidden, weight = hidden.to(dtype), weight.to(dtype)
+        if reduction == "sum" and hidden.dtype != torch.float32:  # it would sum in that type, to two digits
+            return head_loss(hidden, weight, labels.flatten(), IGNORE_INDEX, LOSS_CHUNK)
         options = torch.nn.LinearCrossEntropyOptions(batch_chunk_size=min(LOSS_CHUNK, hidden.shape[0]))
         return F.linear_cross_entropy(
             hidden, weight, labels.flatten(), reduction=reduction, ignore_index=IGNORE_INDEX, options=options

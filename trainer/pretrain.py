@@ -18,7 +18,7 @@ from trainer.errors import TrainerError
 from trainer.files import read_json
 from trainer.loop import Work
 from trainer.model import PLM
-from trainer.pretrained import load_tokenizer
+from trainer.pretrained import check_tokenizer
 from trainer.run import SUMMARY, Run
 from trainer.schedule import ScheduleEnds, rate, schedule_ends
 from trainer.shards import VERIFIED, Phase, read_phase, verify_shards
@@ -61,8 +61,9 @@ def pretrain(
     watched = [*data, measured] if measured else data
     _check(model, train, watched)
     ends = schedule_ends([(phase.data.segment, phase.tokens) for phase in data], train.warmup_tokens)
-    load_tokenizer(tokenizer)
+    check_tokenizer(tokenizer, data[0])
     with joined() as ranks:
+        _check_shares(data, train, ranks)
         run = Run.claim(out, model, train, data, fingerprint(model, train, watched), ranks)
         if (out / SUMMARY).exists():
             return {**read_json(out / SUMMARY, "the summary of a finished run"), "reused": True}
@@ -158,6 +159,18 @@ def _check(model: ModelConfig, train: TrainConfig, data: Sequence[Phase]) -> Non
                 f"{phase.path}: tokenizer.sha256: found {phase.tokenizer_sha256}, expected {data[0].tokenizer_sha256} "
                 f"as in {data[0].path}; build both phases with one tokenizer"
             )
+
+
+def _check_shares(data: Sequence[Phase], train: TrainConfig, ranks: Ranks) -> None:
+    """See that the ranks can share every stage's batches, before a run comes to the first that they cannot."""
+    for phase in data:
+        for stage in packed_stages(phase, train):
+            if stage.batch_size % ranks.world:
+                raise TrainerError(
+                    f"{phase.path}: batch size: found {stage.batch_size} sequences of {stage.sequence_length} tokens "
+                    f"for {ranks.world} ranks, expected a multiple of the ranks; change train.batch_size or the number "
+                    "of processes"
+                )
 
 
 def fingerprint(model: ModelConfig, train: TrainConfig, data: Sequence[Phase]) -> str:

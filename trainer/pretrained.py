@@ -12,8 +12,9 @@ from tokenizers import Tokenizer
 from trainer.config import ModelConfig
 from trainer.distributed import ALONE, Ranks, gathered
 from trainer.errors import TrainerError
-from trainer.files import new_folder, read_json, write_json
+from trainer.files import new_folder, read_json, sha256, write_json
 from trainer.model import PLM
+from trainer.shards import Phase
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -38,6 +39,21 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     if tokenizer.token_to_id(END_OF_TEXT) is None:
         raise TrainerError(f"{path}: found no {END_OF_TEXT}, expected it as a special token; train the tokenizer again")
     return tokenizer
+
+
+def check_tokenizer(folder: Path, phase: Phase) -> None:
+    """See that a phase was built with the tokenizer of a folder.
+
+    Raises:
+        TrainerError: it is missing or unusable, or the phase's ids are another's.
+    """
+    load_tokenizer(folder)
+    found = sha256(folder / TOKENIZER)
+    if found != phase.tokenizer_sha256:
+        raise TrainerError(
+            f"{phase.path}: tokenizer.sha256: found {phase.tokenizer_sha256}, expected {found} of "
+            f"{folder / TOKENIZER}; build the phase with that tokenizer"
+        )
 
 
 def copy_tokenizer(source: Path, target: Path) -> None:
@@ -84,6 +100,24 @@ def save_pretrained(folder: Path, model: PLM, tokenizer: Path, ranks: Ranks = AL
         copy_tokenizer(tokenizer, temporary)
 
 
+def load_config(folder: Path) -> ModelConfig:
+    """Read the sizes of the model that `save_pretrained` wrote.
+
+    Raises:
+        TrainerError: there is no configuration, or a size is missing or wrong.
+    """
+    path = folder / CONFIG
+    return _sizes(read_json(path, "a model's configuration"), path)
+
+
+def _sizes(config: dict[str, Any], source: Path) -> ModelConfig:
+    names = {field.name for field in fields(ModelConfig)}
+    try:
+        return ModelConfig(**{name: value for name, value in config.items() if name in names})
+    except TypeError as error:
+        raise TrainerError(f"{source}: sizes are missing ({error}), expected those of a PLM") from None
+
+
 def load_model(weights: Path, config: dict[str, Any], source: Path) -> PLM:
     """Build a model on the CPU from a safetensors file.
 
@@ -95,13 +129,8 @@ def load_model(weights: Path, config: dict[str, Any], source: Path) -> PLM:
     Raises:
         TrainerError: a size is missing or wrong, or the weights do not fit the sizes.
     """
-    names = {field.name for field in fields(ModelConfig)}
-    try:
-        sizes = ModelConfig(**{name: value for name, value in config.items() if name in names})
-    except TypeError as error:
-        raise TrainerError(f"{source}: sizes are missing ({error}), expected those of a PLM") from None
     with torch.device("meta"):  # initialising parameters that are replaced at once takes a minute at full size
-        model = PLM(sizes)
+        model = PLM(_sizes(config, source))
     try:
         model.load_state_dict(load_file(weights), assign=True)
     except FileNotFoundError:

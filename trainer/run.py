@@ -162,7 +162,10 @@ def set_up(plm: PLM, train: TrainConfig, ranks: Ranks) -> None:
     """Move a model to its device, and choose how it computes."""
     plm.to(ranks.device)
     cuda = ranks.device.type == "cuda"
-    plm.model.attention = train.attention if train.attention != "auto" else ("flex" if cuda else "sdpa")
+    if cuda:
+        plm.model.attention = "flex" if train.attention == "auto" else train.attention
+    else:  # compiled, attention document by document would be compiled for every batch
+        plm.model.attention = "mask" if train.compile else "sdpa"
     plm.model.recompute = train.activation_checkpointing
     if train.compile:
         for layer in plm.model.layers:  # one graph, compiled once for all of them

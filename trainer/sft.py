@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from trainer.checkpoint import Position
-from trainer.config import HARMLESS, PhaseData, TrainConfig
+from trainer.config import HARMLESS, ModelConfig, PhaseData, TrainConfig
 from trainer.data import Batch, batches, count_conversation_sequences
 from trainer.distributed import Ranks, joined
 from trainer.errors import TrainerError
 from trainer.files import read_json, sha256
 from trainer.loop import Work
-from trainer.pretrained import CONFIG, WEIGHTS, load_pretrained, load_tokenizer
+from trainer.pretrained import CONFIG, WEIGHTS, check_tokenizer, load_config, load_pretrained
 from trainer.run import SUMMARY, Run
 from trainer.shards import VERIFIED, Phase, read_phase, verify_shards
 
@@ -38,12 +38,12 @@ class SftConfig:
     from_rate: float = 0.0  # where the rate begins: the rate that the run before ended with
 
     def __post_init__(self) -> None:
-        for name, value, good in (
-            ("epochs", self.epochs, self.epochs > 0),
-            ("from_rate", self.from_rate, self.from_rate >= 0),
+        for name, value, good, expected in (
+            ("epochs", self.epochs, self.epochs > 0, "a number above zero"),
+            ("from_rate", self.from_rate, self.from_rate >= 0, "zero or more"),
         ):
             if not (math.isfinite(value) and good):
-                raise TrainerError(f"sft.{name}: found {value!r}, expected a number above zero; correct the recipe")
+                raise TrainerError(f"sft.{name}: found {value!r}, expected {expected}; correct the recipe")
 
 
 def sft(
@@ -77,20 +77,21 @@ def sft(
     """
     phase = read_phase(conversations, "conversations")
     measured = read_phase(held_out) if held_out else None
-    load_tokenizer(model)
-    plm = load_pretrained(model).float().train()
-    _check(phase, config.train, plm.config.vocab_size, plm.config.max_position_embeddings)
+    check_tokenizer(model, phase)
+    sizes = load_config(model)
+    _check(phase, config.train, sizes)
     with joined() as ranks:
         watched = [phase, measured] if measured else [phase]
         work, tokens = _work(phase, config, measured, ranks)
         told = [replace(phase, tokens=tokens)]  # as many as the run learns from, over its epochs
-        run = Run.claim(out, plm.config, config.train, told, _fingerprint(model, config, watched), ranks)
+        run = Run.claim(out, sizes, config.train, told, _fingerprint(model, config, watched), ranks)
         if (out / SUMMARY).exists():
             return {**read_json(out / SUMMARY, "the summary of a finished run"), "reused": True}
         if ranks.first:
             for each in watched:
                 verify_shards(each, out / VERIFIED)
         ranks.wait()
+        plm = load_pretrained(model).float().train()
         return run.train(plm, work, model, ranks, progress, say)
 
 
@@ -137,7 +138,8 @@ def _work(phase: Phase, config: SftConfig, measured: Phase | None, ranks: Ranks)
     return Work((phase.data.name,), (steps,), stream, rate, measured), total
 
 
-def _check(phase: Phase, train: TrainConfig, vocab_size: int, positions: int) -> None:
+def _check(phase: Phase, train: TrainConfig, sizes: ModelConfig) -> None:
+    positions, vocab_size = sizes.max_position_embeddings, sizes.vocab_size
     if train.sequence_length > positions:
         raise TrainerError(
             f"sft sequence_length: found {train.sequence_length}, expected at most the model's {positions} positions; "

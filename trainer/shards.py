@@ -1,5 +1,6 @@
 """A phase's manifest: what its shards hold, and whether they still hold it."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +11,7 @@ from trainer.files import read_json, sha256, write_json
 
 MANIFEST = "manifest.json"
 VERIFIED = "verified.json"
+_READERS = 8  # shards that are hashed at a time
 FORMAT = 1  # version of the shard format that this trainer reads
 
 Kind = Literal["documents", "conversations", "prompts"]  # what a row is
@@ -108,19 +110,25 @@ def verify_shards(phase: Phase, known: Path | None = None) -> None:
         TrainerError: a shard is missing or holds other bytes.
     """
     noted = read_json(known, "the shards that were verified") if known and known.exists() else {}
+    unknown: list[tuple[Shard, list[object]]] = []
     for shard in phase.shards:
         if not shard.path.is_file():
             raise TrainerError(f"{shard.path}: not found, expected a shard of {phase.path}; build the phase again")
         status = shard.path.stat()
         stamp = [shard.sha256, status.st_size, status.st_mtime_ns]
-        if noted.get(str(shard.path)) == stamp:
-            continue
-        found = sha256(shard.path)
-        if found != shard.sha256:
-            raise TrainerError(
-                f"{shard.path}: found sha256 {found}, expected {shard.sha256} from {phase.path}; "
-                "the file has changed since: restore it or build the phase again"
-            )
-        noted[str(shard.path)] = stamp
+        if noted.get(str(shard.path)) != stamp:
+            unknown.append((shard, stamp))
+    readers = ThreadPoolExecutor(_READERS)
+    try:
+        digests = readers.map(sha256, [shard.path for shard, _ in unknown])
+        for (shard, stamp), found in zip(unknown, digests, strict=True):
+            if found != shard.sha256:
+                raise TrainerError(
+                    f"{shard.path}: found sha256 {found}, expected {shard.sha256} from {phase.path}; "
+                    "the file has changed since: restore it or build the phase again"
+                )
+            noted[str(shard.path)] = stamp
+    finally:
+        readers.shutdown(cancel_futures=True)
     if known:
         write_json(known, noted)

@@ -1,5 +1,6 @@
 """Signals that end a run at the end of a step instead of in the middle of one."""
 
+import os
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -7,6 +8,9 @@ from types import FrameType, TracebackType
 
 class Signals:
     """While it is entered, the first SIGTERM or SIGINT is only noted; a second one acts as it did before.
+
+    Under torchrun later ones are noted too: it passes on what a terminal or a scheduler has sent its processes already,
+    and kills what does not end in time by itself.
 
     Outside the main thread, where Python takes no handlers, it notes nothing.
     """
@@ -27,8 +31,9 @@ class Signals:
         self._restore()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.caught = number
-        self._restore()
+        self.caught = self.caught or number
+        if "TORCHELASTIC_RUN_ID" not in os.environ:
+            self._restore()
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

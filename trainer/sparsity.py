@@ -27,11 +27,13 @@ def share_of_zeros(plm: PLM, loss: nn.Module, batch: Batch, device: torch.device
     def note(module: nn.Module, inputs: Any, output: Tensor) -> None:
         shares.append((output <= 0).float().mean())
 
+    kernel, plm.model.attention = plm.model.attention, "mask"  # FlexAttention would run unfused where nothing compiles
     hooks = [layer.mlp.up_proj.register_forward_hook(note) for layer in plm.model.layers]  # type: ignore[union-attr]
     try:
         with measuring(loss), torch.compiler.set_stance("force_eager"):  # compiled blocks know nothing of the hooks
             loss(*(each[:1].to(device) for each in (batch.input_ids, batch.labels, batch.document_ids)))
     finally:
+        plm.model.attention = kernel
         for hook in hooks:
             hook.remove()
     return [round(share.item(), 6) for share in shares]

@@ -2,11 +2,16 @@
 
 import subprocess
 import sys
+import weakref
+from typing import Any
 
+import pytest
 import torch
 
+from benchmarks import train_gpu
 from benchmarks.train_gpu import document_ids, kernels, step_line
 from trainer.config import ModelConfig
+from trainer.model import PLM
 
 TINY = ModelConfig(128, 32, 64, 2, 2, 16, 16, 8, 16, 64)
 CPU = torch.device("cpu")
@@ -27,9 +32,33 @@ def test_a_kernel_is_measured_or_says_why_not() -> None:
     assert all(line["refused"] for line in lines if "ours" not in line)
 
 
+def test_the_head_is_measured_in_chunks() -> None:
+    lines = list(train_gpu.heads(TINY, 40, CPU))
+    assert len({line["measure"] for line in lines}) == 3
+    for line in lines:
+        assert line["ours"] > 0 and line["loss"] == pytest.approx(line["peer_loss"], rel=1e-5)
+
+
 def test_a_step_is_timed_and_learns() -> None:
     line = step_line(TINY, 2, 48, CPU, 2, "sdpa", True)
     assert line["ours"] > 0 and line["mfu"] is None and line["loss"][1] < line["loss"][0]
+
+
+def test_a_size_that_does_not_fit_leaves_nothing_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[weakref.ref[Any]] = []
+
+    def step(config: ModelConfig, batch: int, *_: Any) -> dict[str, Any]:
+        assert not [each for each in held if each() is not None]
+        model = PLM(config)
+        held.append(weakref.ref(model))
+        model.__dict__["step"] = model.forward  # a cycle, as compiling makes one
+        if batch > 2:
+            raise torch.OutOfMemoryError("full")
+        return {"batch": batch}
+
+    monkeypatch.setattr(train_gpu, "step_line", step)
+    assert train_gpu.largest_step(TINY, 48, CPU, 1, "flex", False) == {"batch": 2}
+    assert len(held) == 3
 
 
 def test_it_imports_nothing_but_the_repository_and_pytorch() -> None:

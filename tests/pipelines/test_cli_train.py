@@ -12,13 +12,13 @@ import pytest
 from click.testing import Result
 
 from pipelines.stages import with_budget
-from pipelines.training import train, training
+from pipelines.training import train, trained_model, training
 from plm_data.build import Build
-from plm_data.errors import RecipeError
+from plm_data.errors import PlmError, RecipeError
 from plm_data.recipe_file import load_recipe
 from tests.conftest import SMALL
 from tests.pipelines.commands import run
-from trainer import pretrain
+from trainer import loop
 from trainer.errors import TrainerError
 
 
@@ -66,7 +66,7 @@ def test_compared_again_no_step_is_taken(
     def refuse(*_: Any) -> None:
         raise AssertionError("a finished run was trained again")
 
-    monkeypatch.setattr(pretrain, "training_step", refuse)
+    monkeypatch.setattr(loop, "training_step", refuse)
     again = compare(small_recipe, home, "--tokens", "9K", "--seeds", 2, "--schedules", "wsd,cosine")
     assert again.output.splitlines()[-1] == compared.output.splitlines()[-1]
     with pytest.raises(AssertionError, match="trained again"):  # a seed more is trained
@@ -124,5 +124,27 @@ def test_the_run_with_the_recipes_own_schedule_and_seed_is_that_of_plm_train(hom
     made = training(build)
     own = made.folder(made.settings)
     assert (home / "small-9000" / "model").resolve() == own.resolve()
+    assert trained_model(build) == home / "small-9000" / "model" / "final"
     others = {made.folder(replace(made.settings, seed=8)), made.folder(replace(made.settings, schedule="wsd"))}
     assert len(others) == 2 and own not in others
+
+
+def test_a_model_of_other_settings_is_not_the_recipes(compared: Result, home: Path, small_recipe: Path) -> None:
+    recipe = with_budget(load_recipe(small_recipe), 9_000)
+    train(Build(recipe, home, workers=1), progress=False)
+    assert recipe.train
+    hotter = recipe.model_copy(update={"train": recipe.train.model_copy(update={"learning_rate": 0.02})})
+    for changed in (hotter, recipe.model_copy(update={"seed": 8})):  # other settings; other data, which is not built
+        with pytest.raises(PlmError, match="found a model of other settings.* run `plm train small-9000` first, or"):
+            trained_model(Build(changed, home, workers=1))
+
+
+def test_a_model_that_somebody_put_there_is_taken(small_recipe: Path, tmp_path: Path) -> None:
+    placed = tmp_path / "small" / "model" / "final"
+    placed.mkdir(parents=True)
+    assert trained_model(Build(load_recipe(small_recipe), tmp_path, workers=1)) == placed
+
+
+def test_without_a_model_the_command_that_trains_one_is_named(small_recipe: Path, tmp_path: Path) -> None:
+    with pytest.raises(PlmError, match="there is no trained model yet; run `plm train small` first"):
+        trained_model(Build(load_recipe(small_recipe), tmp_path, workers=1))

@@ -24,6 +24,19 @@ Documents = Sequence[Sequence[int]]
 torch.set_num_threads(1)  # the models are tiny, and files of tests run side by side
 
 
+def _byte_tokenizer() -> Tokenizer:
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={symbol: index for index, symbol in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
+    assert tokenizer.token_to_id(SPECIAL[0]) == END_OF_TEXT
+    return tokenizer
+
+
+TOKENIZER_SHA256 = hashlib.sha256(_byte_tokenizer().to_str(pretty=True).encode()).hexdigest()  # of its file
+
+
 def _write_phase(
     folder: Path,
     documents: Documents,
@@ -68,7 +81,7 @@ def _write_phase(
         "segment": segment,
         "rows": len(documents),
         "tokens": sum(map(len, documents)),
-        "tokenizer": {"vocab_size": vocab_size, "sha256": "0" * 64},
+        "tokenizer": {"vocab_size": vocab_size, "sha256": TOKENIZER_SHA256},
         "sources": {source: {} for source in sources},
         "stages": [
             {"sequence_length": length, "tokens": sum(map(len, part))}
@@ -120,13 +133,7 @@ def three_phases(tmp_path: Path) -> list[PhaseData]:
 def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A byte tokenizer in Hugging Face form."""
     folder = tmp_path_factory.mktemp("tokenizer")
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE(vocab={symbol: index for index, symbol in enumerate(alphabet)}, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
-    assert tokenizer.token_to_id(SPECIAL[0]) == END_OF_TEXT
-    tokenizer.save(str(folder / "tokenizer.json"))
+    _byte_tokenizer().save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": SPECIAL[0]}))
     (folder / "special_tokens_map.json").write_text(json.dumps({"eos_token": SPECIAL[0]}))
     return folder

@@ -71,10 +71,28 @@ def test_an_interrupted_write_leaves_nothing(tmp_path: Path, tiny: Tiny, monkeyp
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
 
 
+def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path, tiny: Tiny) -> None:
+    torn = tmp_path / ".step-00000003.tmp"
+    torn.mkdir()
+    (torn / "model.safetensors").write_bytes(b"half")
+    save(tmp_path, tiny(), 4)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000004"]
+
+
 def test_the_newest_are_kept(tmp_path: Path, tiny: Tiny) -> None:
     for step in (9, 10, 11, 12):
         save(tmp_path, tiny(), step, keep=2)
     assert [path.name for path in list_checkpoints(tmp_path)] == ["step-00000011", "step-00000012"]
+
+
+def test_a_later_one_that_was_refused_does_not_push_out_what_is_written(tmp_path: Path, tiny: Tiny) -> None:
+    for step in (8, 12, 10):
+        save(tmp_path, tiny(), step, keep=1)
+        if step == 12:
+            corrupt(tmp_path / "step-00000012" / "model.safetensors")
+    with pytest.warns(RuntimeWarning, match="step-00000012"):
+        found = newest_checkpoint(tmp_path)
+    assert found is not None and found[0].name == "step-00000010"
 
 
 def corrupt(path: Path) -> None:

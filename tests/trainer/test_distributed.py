@@ -114,6 +114,14 @@ def test_two_ranks_train_as_one_does_and_either_resumes_the_other(
         assert moments[0].keys() == moments[1].keys()
 
 
+def test_sharded_bf16_trains_as_one_rank_does(tmp_path: Path, start: Start) -> None:
+    settings = {"parallel": "fsdp", "precision": "bf16", "activation_checkpointing": True}
+    for process in [start("one", 1, **settings), start("two", 2, **settings)]:
+        finished(process)
+    one, two = ([step["loss"] for step in metrics(tmp_path / name)] for name in ("one", "two"))
+    assert two == pytest.approx(one, abs=0.03) and one[-1] < 0.8 * one[0]
+
+
 def test_a_terminated_run_of_two_ranks_saves_and_goes_on_to_the_bit(tmp_path: Path, start: Start) -> None:
     finished(start("straight", 2, batch_size=2))
     process = start("broken", 2, batch_size=2)
@@ -147,6 +155,30 @@ def test_a_killed_run_loses_at_most_an_interval_and_ends_with_the_same_weights(t
         assert values[0] == values[1]
 
 
+PATIENT = """
+import time
+from datetime import timedelta
+import torch.distributed.distributed_c10d as c10d
+from trainer.distributed import joined
+
+c10d.default_pg_timeout = timedelta(seconds=1)
+with joined() as ranks:
+    if ranks.first:
+        time.sleep(3)  # hashes or writes
+    ranks.wait()
+    assert ranks.agreed(ranks.rank) == 0
+"""
+
+
+def test_ranks_wait_for_the_first_ones_work_longer_than_for_gradients(tmp_path: Path) -> None:
+    script = tmp_path / "patient.py"
+    script.write_text(PATIENT)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert found.returncode == 0, found.stderr
+
+
 def test_a_batch_that_the_ranks_cannot_share_is_refused(
     tmp_path: Path,
     tiny: Callable[..., ModelConfig],
@@ -155,7 +187,7 @@ def test_a_batch_that_the_ranks_cannot_share_is_refused(
     start: Start,
 ) -> None:
     output, _ = (process := start("odd", 2, batch_size=3)).communicate(timeout=120)
-    assert process.returncode != 0 and "found 3 sequences for 2 ranks, expected a multiple of the ranks" in output
+    assert process.returncode != 0 and "found 3 sequences of 32 tokens for 2 ranks, expected a multiple" in output
     assert issubclass(TrainerError, ValueError) and pretrain(  # alone it is a batch like another
         tiny(), replace(TRAIN, batch_size=3), three_phases, tokenizer_folder, tmp_path / "alone", progress=False
     )

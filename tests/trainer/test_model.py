@@ -11,7 +11,7 @@ from benchmarks.reference import reference
 from trainer.attention import attention_mask
 from trainer.config import PLM_1_8B, ModelConfig
 from trainer.errors import TrainerError
-from trainer.functional import apply_rope, rope_table
+from trainer.functional import apply_rope, head_loss, rope_table
 from trainer.model import IGNORE_INDEX, PLM
 
 Tiny = Callable[..., ModelConfig]
@@ -133,6 +133,34 @@ def test_loss_and_gradients_equal_plain_cross_entropy(tiny: Tiny, monkeypatch: p
     torch.testing.assert_close(loss, expected)
     for gradient, parameter in zip(gradients, model.parameters(), strict=True):
         torch.testing.assert_close(gradient, parameter.grad, atol=1e-6, rtol=1e-4)
+
+
+def test_the_heads_loss_and_gradients_equal_plain_cross_entropy() -> None:
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(37, 12, generator=generator, requires_grad=True)
+    weight = torch.randn(50, 12, generator=generator, requires_grad=True)
+    labels = tokens(1, 37, 50)[0]
+    labels[3:9] = IGNORE_INDEX
+    found = head_loss(hidden, weight, labels, IGNORE_INDEX, 16)  # several chunks, the last one smaller
+    expected = F.cross_entropy(hidden @ weight.T, labels, ignore_index=IGNORE_INDEX, reduction="sum")
+    torch.testing.assert_close(found, expected)
+    for a, b in zip(
+        torch.autograd.grad(0.5 * found, (hidden, weight)),
+        torch.autograd.grad(0.5 * expected, (hidden, weight)),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+def test_a_loss_of_bf16_products_is_summed_in_fp32(tiny: Tiny) -> None:
+    model = PLM(tiny())
+    ids = tokens(128, 64, 256)
+    losses = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            losses.append(model.loss(ids, ids.roll(-1, 1)))
+    assert losses[1].dtype == torch.float32
+    torch.testing.assert_close(losses[1], losses[0], atol=1e-3, rtol=0)  # summed in bf16 it is off by a tenth of a nat
 
 
 def test_loss_without_labels_is_zero(tiny: Tiny) -> None:

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from trainer.data import Batch, batches
 from trainer.distributed import ALONE
 from trainer.errors import TrainerError, TrainingStopped
 from trainer.model import PLM
-from trainer.pretrain import _stream, packed_stages, pretrain
+from trainer.pretrain import _check_shares, _stream, packed_stages, pretrain
 from trainer.pretrained import load_pretrained
 from trainer.shards import read_phase
 
@@ -304,6 +305,19 @@ def test_held_out_data_is_measured_by_source_at_each_phases_end_and_between(
     assert rows[-1]["by_source"] == {"x": pytest.approx(plain, abs=1e-5)}
 
 
+def test_a_loader_that_is_too_slow_shows_in_the_speed(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(batches: Any) -> Any:
+        for each in batches:
+            time.sleep(0.05)
+            yield each
+
+    monkeypatch.setattr(module, "prefetch", slow)
+    run(tmp_path / "out")
+    assert max(step["tokens_per_second"] for step in metrics(tmp_path / "out")) < 128 / 0.05
+
+
 def test_zeros_are_logged_where_they_are_measured(tmp_path: Path, run: Run) -> None:
     run(tmp_path / "out", zeros_interval_steps=6)
     rows = metrics(tmp_path / "out")
@@ -360,6 +374,13 @@ def test_a_stage_is_packed_at_its_own_length_with_as_many_tokens_a_step(staged: 
     assert sum(batch.tokens for _, batch in found) == one.tokens + two.tokens
     last = [batch.sequences for index, batch in found if index == 0][-1]
     assert last == short.sequences + long.sequences
+
+
+def test_a_later_stage_that_the_ranks_cannot_share_is_refused_at_the_start(staged: list[PhaseData]) -> None:
+    data = [read_phase(phase) for phase in staged]  # batches of 8, of 2 and of 4
+    _check_shares(data, TRAIN, replace(ALONE, world=2))
+    with pytest.raises(TrainerError, match="found 2 sequences of 64 tokens for 4 ranks, expected a multiple"):
+        _check_shares(data, TRAIN, replace(ALONE, world=4))
 
 
 @pytest.mark.parametrize("failures", [[3], [6], [11], [14]])  # in either stage, around their border, and after them

@@ -135,12 +135,30 @@ def test_another_model_is_another_run(tmp_path: Path, run: Sft, start: Path) -> 
     ("changes", "message"),
     [
         ({"epochs": 0.0}, r"sft.epochs: found 0.0, expected a number above zero"),
-        ({"from_rate": -1.0}, r"sft.from_rate: found -1.0"),
+        ({"from_rate": -1.0}, r"sft.from_rate: found -1.0, expected zero or more"),
     ],
 )
-def test_wrong_settings(changes: dict[str, float], message: str) -> None:
+def test_wrong_settings(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(TrainerError, match=message):
         replace(CONFIG, **changes)
+
+
+def test_another_tokenizers_conversations_are_refused(tmp_path: Path, run: Sft, start: Path) -> None:
+    path = start / "tokenizer.json"
+    path.write_text(path.read_text() + " ")  # the same one, in other bytes, is taken for another
+    with pytest.raises(
+        TrainerError, match=r"manifest.json: tokenizer.sha256: found .*, expected .*tokenizer.json; build"
+    ):
+        run(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_finished_runs_model_is_not_loaded(
+    tmp_path: Path, run: Sft, start: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(tmp_path / "out")
+    monkeypatch.delattr("trainer.sft.load_pretrained")
+    assert run(tmp_path / "out") == {**first, "reused": True}
 
 
 def test_a_sequence_longer_than_the_model_is_refused(tmp_path: Path, run: Sft) -> None:

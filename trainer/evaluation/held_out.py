@@ -1,5 +1,7 @@
 """The loss on data that the model is not trained on, packed as in training."""
 
+import math
+
 import torch
 from torch import nn
 
@@ -25,7 +27,7 @@ def held_out_losses(loss: nn.Module, phase: Phase, train: TrainConfig, ranks: Ra
     """
     count = len(phase.sources)
     sums = torch.zeros(2, count, dtype=torch.float64)
-    size = train.micro_batch_size or train.batch_size
+    size = train.micro_batch_size or math.ceil(train.batch_size / ranks.world)  # as many as a forward pass of training
     stream = batches(
         phase, train.sequence_length, size * ranks.world, rank=ranks.rank, world=ranks.world, with_sources=True
     )
