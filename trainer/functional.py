@@ -121,5 +121,6 @@ def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         even, odd = pairs.unbind(-1)
         turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)
     else:
-        turned = torch.view_as_real(torch.view_as_complex(pairs.contiguous()) * torch.complex(cos, sin))
+        whole = pairs.clone(memory_format=torch.contiguous_format)  # a slice may begin at an odd place
+        turned = torch.view_as_real(torch.view_as_complex(whole) * torch.complex(cos, sin))
     return turned.flatten(-2).to(x.dtype)

@@ -72,5 +72,7 @@ def test_rotation_turns_interleaved_pairs(dtype: torch.dtype) -> None:
         ours[:, 1:], torch.cat((even * cos - odd * sin, even * sin + odd * cos), -1).to(dtype)[:, 1:]
     )
     assert torch.equal(ours[:, 0], x[:, 0])  # position 0 is not turned
+    odd_place = torch.cat((torch.zeros(1, dtype=dtype), x.detach().flatten()))[1:].view(x.shape)
+    assert torch.equal(apply_rope(odd_place, cos, sin), ours)
     slanted = x.transpose(1, 2).contiguous().transpose(1, 2)  # as a slice of a wider product lies
     assert torch.equal(apply_rope(slanted, cos, sin), ours)
