@@ -158,11 +158,19 @@ def test_a_source_whose_near_duplicates_no_longer_count_is_not_measured_anew(
 def test_another_budget_of_a_later_phase_leaves_an_earlier_ones_selection_alone(
     small_build: Build, tmp_path: Path
 ) -> None:
-    # mixed as phase 1 is: else a budget moves the sources' shares, which the tokenizer is trained by
-    later = "tokens: 20K, mix: {python-code: 0.4, package-readmes: 0.4, worked-maths: 0.2}"
-    same = "mix: {python-code: 0.6, python-docs: 0.2, worked-maths: 0.2}"
+    # Mixed as phase 1 is: else a budget moves the sources' shares, which the tokenizer is trained by. Of a name of its
+    # own, so that the finished build's folder stays what it is.
+    mixed = SMALL.replace("{python-code: 0.4, package-readmes: 0.4,", "{python-code: 0.6, python-docs: 0.2,")
+    assert mixed != SMALL and mixed.count("tokens: 20K") == 1
+    path = tmp_path / "budgets.yaml"
+
+    def planned(tokens: str) -> Build:
+        text = mixed.replace("name: small", "name: budgets").replace("tokens: 20K", f"tokens: {tokens}")
+        path.write_text(text, encoding="utf-8")
+        return Build(load_recipe(path), small_build.home, workers=1)
+
     for phase in ("phase1", "phase2"):
-        changed(small_build, tmp_path, later, f"tokens: 20K, {same}").shards(phase)
-    build = changed(small_build, tmp_path, later, f"tokens: 21K, {same}")
+        planned("20K").shards(phase)
+    build = planned("21K")
     assert all(output.reused for output in build.selection("phase1")) and build.shards("phase1").reused
     assert not any(output.reused for output in build.selection("phase2"))
