@@ -91,8 +91,7 @@ class _HeadLoss(torch.autograd.Function):
             log_total = logits.logsumexp(1, keepdim=True)
             total += (log_total - logits.gather(1, index)).squeeze(1).where(known, 0).sum()
             if for_hidden is not None and for_weight is not None:
-                shares = logits.sub_(log_total).exp_().scatter_add_(1, index, logits.new_full(index.shape, -1.0))
-                shares = shares.mul_(known.unsqueeze(1)).to(weight.dtype)
+                shares = _less_one(logits.sub_(log_total).exp_(), index).mul_(known.unsqueeze(1)).to(weight.dtype)
                 torch.mm(shares, weight, out=for_hidden[start : start + chunk])
                 for_weight.addmm_(shares.T, part)
         ctx.save_for_backward(for_hidden, for_weight)
@@ -102,6 +101,54 @@ class _HeadLoss(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         for_hidden, for_weight = ctx.saved_tensors
         return for_hidden * gradient, for_weight * gradient, None, None, None
+
+
+def head_log_probs(hidden: Tensor, weight: Tensor, labels: Tensor, chunk: int) -> Tensor:
+    """Return each token's log-probability under softmax(hidden · weightᵀ), (tokens,) in fp32, of bf16 inputs too.
+
+    Logits exist for `chunk` tokens at a time, and once more backward: a token's gradient is not known before.
+
+    Args:
+        hidden: (tokens, width).
+        weight: (vocabulary, width).
+        labels: (tokens) indices into the vocabulary.
+        chunk: tokens.
+    """
+    return _HeadLogProbs.apply(hidden, weight, labels, chunk)
+
+
+class _HeadLogProbs(torch.autograd.Function):
+    """PyTorch's `linear_cross_entropy` without reduction rounds each to the inputs' type: bf16 has two digits."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, chunk: int) -> Tensor:
+        found = torch.empty(len(hidden), device=hidden.device)
+        log_totals = torch.empty_like(found)
+        for start in range(0, len(hidden), chunk):
+            here = slice(start, start + chunk)
+            logits = (hidden[here] @ weight.T).float()
+            log_totals[here] = logits.logsumexp(1)
+            found[here] = logits.gather(1, labels[here].unsqueeze(1)).squeeze(1) - log_totals[here]
+        ctx.save_for_backward(hidden, weight, labels, log_totals)
+        ctx.chunk = chunk
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        hidden, weight, labels, log_totals = ctx.saved_tensors
+        for_hidden, for_weight = torch.empty_like(hidden), torch.zeros_like(weight)
+        for start in range(0, len(hidden), ctx.chunk):
+            here = slice(start, start + ctx.chunk)
+            shares = (hidden[here] @ weight.T).float().sub_(log_totals[here].unsqueeze(1)).exp_()
+            shares = _less_one(shares, labels[here].unsqueeze(1)).mul_(-gradient[here].unsqueeze(1)).to(weight.dtype)
+            torch.mm(shares, weight, out=for_hidden[here])
+            for_weight.addmm_(shares.T, hidden[here])
+        return for_hidden, for_weight, None, None
+
+
+def _less_one(shares: Tensor, index: Tensor) -> Tensor:
+    """Subtract 1 from each row's share of its label, (tokens, 1), in place: the cross-entropy's gradient."""
+    return shares.scatter_add_(1, index, shares.new_full(index.shape, -1.0))
 
 
 def rope_table(length: int, dim: int, theta: float, device: torch.device) -> tuple[Tensor, Tensor]:

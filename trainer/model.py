@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from trainer.attention import Backend, Documents, attend, see_documents
 from trainer.config import ModelConfig
 from trainer.errors import TrainerError
-from trainer.functional import apply_rope, head_loss, rms_norm, rope_table, squared_relu
+from trainer.functional import apply_rope, head_log_probs, head_loss, rms_norm, rope_table, squared_relu
 
 IGNORE_INDEX = -100  # a label that no loss is taken of
 LOSS_CHUNK = 512  # tokens whose logits exist at once; logits of a whole batch would be its largest tensor by far
@@ -159,27 +159,35 @@ class PLM(nn.Module):
             document_ids: as in `forward`.
             count: what the sum is divided by; None: the labels here. A part of a batch is divided by the whole's.
         """
-        total = self._cross_entropy(input_ids, labels, document_ids, "sum")
+        hidden, weight = self._head_inputs(input_ids, document_ids)
+        hidden, targets = hidden.flatten(0, 1), labels.flatten()
+        if hidden.dtype == torch.float32:
+            options = torch.nn.LinearCrossEntropyOptions(batch_chunk_size=min(LOSS_CHUNK, len(hidden)))
+            total = F.linear_cross_entropy(
+                hidden, weight, targets, reduction="sum", ignore_index=IGNORE_INDEX, options=options
+            )
+        else:  # PyTorch's would sum in that type, to two digits
+            total = head_loss(hidden, weight, targets, IGNORE_INDEX, LOSS_CHUNK)
         return total / ((labels != IGNORE_INDEX).sum().clamp(min=1) if count is None else count)
 
-    def token_losses(self, input_ids: Tensor, labels: Tensor, document_ids: Tensor | None = None) -> Tensor:
+    def token_losses(
+        self, input_ids: Tensor, labels: Tensor, document_ids: Tensor | None = None, chunk: int = LOSS_CHUNK
+    ) -> Tensor:
         """Return each label's cross-entropy (batch, length) in nats, fp32, zero where it is `IGNORE_INDEX`.
 
-        The arguments are those of `loss`; so is the memory, and the gradient is computed once more backward.
+        The head runs over the labelled positions alone, `chunk` at a time, and once more backward: of an answer's
+        context there is often more than of the answer. The other arguments are those of `loss`.
         """
-        losses = self._cross_entropy(input_ids, labels, document_ids, "none")
-        return losses.float().view(labels.shape)
+        hidden, weight = self._head_inputs(input_ids, document_ids)
+        known = labels != IGNORE_INDEX
+        losses = -head_log_probs(hidden[known], weight, labels[known], chunk)
+        return torch.zeros(labels.shape, device=losses.device).masked_scatter(known, losses)
 
-    def _cross_entropy(self, input_ids: Tensor, labels: Tensor, document_ids: Tensor | None, reduction: str) -> Tensor:
-        hidden = self.model(input_ids, document_ids).flatten(0, 1)
-        weight = self.model.embed_tokens.weight
+    def _head_inputs(self, input_ids: Tensor, document_ids: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the last hidden states and the head's weight; autocast to what a matrix product would be given."""
+        hidden, weight = self.model(input_ids, document_ids), self.model.embed_tokens.weight
         device = input_ids.device.type
-        if torch.is_autocast_enabled(device):  # the chunked kernel does not cast by itself
+        if torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)
-            hidden, weight = hidden.to(dtype), weight.to(dtype)
-        if reduction == "sum" and hidden.dtype != torch.float32:  # it would sum in that type, to two digits
-            return head_loss(hidden, weight, labels.flatten(), IGNORE_INDEX, LOSS_CHUNK)
-        options = torch.nn.LinearCrossEntropyOptions(batch_chunk_size=min(LOSS_CHUNK, hidden.shape[0]))
-        return F.linear_cross_entropy(
-            hidden, weight, labels.flatten(), reduction=reduction, ignore_index=IGNORE_INDEX, options=options
-        )
+            return hidden.to(dtype), weight.to(dtype)
+        return hidden, weight

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from trainer.alignment.chains import Answer, Policy
-from trainer.alignment.log_probs import sequence_log_probs, token_log_probs
 from trainer.model import IGNORE_INDEX, PLM
 
 Row = tuple[Sequence[int], Sequence[int]]  # the context, and the answer whose log-probability is asked for
@@ -56,8 +55,8 @@ def row_log_probs(model: PLM, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
         input_ids[number, : len(tokens) - 1] = tokens[:-1]
         labels[number, len(context) - 1 : len(tokens) - 1] = tokens[len(context) :]
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
-        log_probs = token_log_probs(model, input_ids.to(device), labels.to(device))
-    return sequence_log_probs(log_probs, labels.to(device))
+        losses = model.token_losses(input_ids.to(device), labels.to(device))
+    return -losses.sum(-1), torch.tensor([len(target) for _, target in rows], device=device)
 
 
 def _target(policy: Policy, answer: Answer) -> list[int]:

@@ -1,15 +1,17 @@
-"""Chunked log-probabilities and their gradients are those of the plain computation."""
+"""The losses of single tokens and their gradients are those of the plain computation."""
 
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from trainer.alignment.log_probs import sequence_log_probs, token_log_probs
 from trainer.config import ModelConfig
+from trainer.functional import head_log_probs
 from trainer.model import IGNORE_INDEX, PLM
 
 
@@ -18,7 +20,7 @@ def plain(
 ) -> torch.Tensor:
     all_of_them = model(input_ids, document_ids).log_softmax(-1)
     chosen = all_of_them.gather(-1, labels.clamp(min=0).unsqueeze(-1)).squeeze(-1)
-    return torch.where(labels == IGNORE_INDEX, 0.0, chosen)
+    return torch.where(labels == IGNORE_INDEX, 0.0, -chosen)
 
 
 @settings(max_examples=15, deadline=None)
@@ -39,7 +41,7 @@ def test_values_and_gradients(
     document_ids = torch.randint(0, 2, (rows, length)).cumsum(1)
     weights = torch.randn(rows, length)  # a different gradient for each token
 
-    ours = token_log_probs(model, input_ids, labels, document_ids, chunk)
+    ours = model.token_losses(input_ids, labels, document_ids, chunk)
     theirs = plain(model, input_ids, labels, document_ids)
     assert ours.dtype == torch.float32
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
@@ -71,31 +73,47 @@ def test_the_logits_never_exist_at_once(tiny: Callable[..., ModelConfig]) -> Non
     input_ids = torch.randint(0, vocabulary, (1, tokens))
     for limit, expected in ((chunk, True), (tokens, False)):
         with Largest() as largest:
-            log_probs = token_log_probs(model, input_ids, input_ids, chunk=limit)
-            (log_probs * torch.rand(tokens)).sum().backward()
+            losses = model.token_losses(input_ids, input_ids, chunk=limit)
+            (losses * torch.rand(tokens)).sum().backward()
         assert (largest.elements <= chunk * vocabulary) is expected
     labels = torch.full_like(input_ids, IGNORE_INDEX)
     labels[:, :chunk] = 5
     with Largest() as largest:  # only labelled positions reach the head
-        token_log_probs(model, input_ids, labels, chunk=tokens).sum().backward()
+        model.token_losses(input_ids, labels, chunk=tokens).sum().backward()
     assert largest.elements <= chunk * vocabulary
 
 
-def test_bf16_keeps_log_probabilities_in_fp32(tiny: Callable[..., ModelConfig]) -> None:
+@pytest.mark.parametrize("labels", [200, 60])
+def test_bf16_products_give_fp32_losses(labels: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(labels, 16, generator=generator).bfloat16()
+    weight = torch.randn(300, 16, generator=generator).bfloat16()
+    targets = torch.randint(0, 300, (labels,), generator=generator)
+    gradient = torch.rand(labels, generator=generator)
+    wide = [each.float().requires_grad_() for each in (hidden, weight)]
+    expected = (wide[0] @ wide[1].T).bfloat16().float().log_softmax(-1).gather(1, targets.unsqueeze(1)).squeeze(1)
+    narrow = [each.requires_grad_() for each in (hidden, weight)]
+    found = head_log_probs(*narrow, targets, 64)  # several chunks, the last one smaller
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected)
+    # PyTorch's are a hundred times as far off: they are rounded to bf16
+    rounded = -F.linear_cross_entropy(*narrow, targets, reduction="none").float()
+    assert (rounded - expected).abs().max() > 100 * (found - expected).abs().max()
+    for one, other in zip(
+        torch.autograd.grad(found, narrow, gradient), torch.autograd.grad(expected, wide, gradient), strict=True
+    ):
+        assert one.dtype == torch.bfloat16
+        assert (one.float() - other).norm() / other.norm() < 0.01
+
+
+def test_under_autocast_the_sums_over_an_answer_stay_near_fp32s(tiny: Callable[..., ModelConfig]) -> None:
     torch.manual_seed(0)
     model = PLM(tiny(initializer_range=0.3))
-    ids = torch.randint(0, 259, (2, 12))
-    exact = token_log_probs(model, ids, ids)
+    ids = torch.randint(0, 259, (8, 64))
+    exact = model.token_losses(ids, ids)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        rounded = token_log_probs(model, ids, ids)
-    rounded.sum().backward()
-    assert rounded.dtype == torch.float32
+        found = model.token_losses(ids, ids)
+    found.sum().backward()
+    assert found.dtype == torch.float32
     assert model.model.embed_tokens.weight.grad is not None
-    torch.testing.assert_close(rounded, exact, atol=0.2, rtol=0.1)
-
-
-def test_sums_of_rows() -> None:
-    labels = torch.tensor([[1, IGNORE_INDEX, 2], [IGNORE_INDEX] * 3])
-    sums, counts = sequence_log_probs(torch.tensor([[-1.0, 0.0, -2.0], [0.0, 0.0, 0.0]]), labels)
-    assert sums.tolist() == [-3.0, 0.0]
-    assert counts.tolist() == [2, 0]
+    torch.testing.assert_close(found, exact, atol=0.2, rtol=0.1)
