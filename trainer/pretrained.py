@@ -21,6 +21,7 @@ WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer.json"
 TOKENIZER_FILES = (TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 END_OF_TEXT = "<|endoftext|>"
+RUN = "run.json"  # a run's settings, in the folder above its final model's
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
@@ -39,6 +40,16 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     if tokenizer.token_to_id(END_OF_TEXT) is None:
         raise TrainerError(f"{path}: found no {END_OF_TEXT}, expected it as a special token; train the tokenizer again")
     return tokenizer
+
+
+def trained_length(folder: Path) -> int | None:
+    """Return the tokens a sequence that a model was trained at, as its run says: of its folder, or the one above."""
+    for place in (folder, folder.parent):
+        if (place / RUN).is_file():
+            settings = read_json(place / RUN, "a run's settings").get("train")
+            length = settings.get("sequence_length") if isinstance(settings, dict) else None
+            return length if isinstance(length, int) and length > 1 else None
+    return None
 
 
 def check_tokenizer(folder: Path, phase: Phase) -> None:

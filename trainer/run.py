@@ -26,11 +26,10 @@ from trainer.model import PLM
 from trainer.optimizer import build_optimizer
 from trainer.plot import plot_loss
 from trainer.precision import is_bf16
-from trainer.pretrained import copy_tokenizer, save_pretrained
+from trainer.pretrained import RUN, copy_tokenizer, save_pretrained
 from trainer.report.page import write_training_report
 from trainer.shards import Phase
 
-RUN = "run.json"
 SUMMARY = "summary.json"
 
 

@@ -17,9 +17,8 @@ from trainer.files import read_json, sha256, write_json
 from trainer.metrics import METRICS
 from trainer.model import PLM
 from trainer.optimizer import build_optimizer
-from trainer.pretrained import CONFIG, TOKENIZER, WEIGHTS
+from trainer.pretrained import CONFIG, RUN, TOKENIZER, WEIGHTS, trained_length
 
-RUN = "run.json"
 # Settings that the weights do not depend on. How a collection is cut into pieces is none of them: a batch's other
 # prompts may change the last bits of its logits.
 _HARMLESS = ("checkpoint_interval_steps", "keep_checkpoints")
@@ -60,7 +59,8 @@ class Run:
             run._check(out / RUN, read_json(out / RUN, "a run's settings").get("fingerprint"))
         else:
             out.mkdir(parents=True, exist_ok=True)
-            write_json(out / RUN, {"fingerprint": run.fingerprint, **settings})
+            train = {"sequence_length": trained_length(start)}  # so that a measurement goes no further either
+            write_json(out / RUN, {"fingerprint": run.fingerprint, **settings, "train": train})
         return run
 
     def _check(self, path: Path, found: object) -> None:

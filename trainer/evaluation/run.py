@@ -26,7 +26,7 @@ from trainer.files import read_json, sha256, write_json
 from trainer.generate import load
 from trainer.inference import Sampling
 from trainer.model import PLM
-from trainer.pretrained import END_OF_TEXT, TOKENIZER
+from trainer.pretrained import END_OF_TEXT, TOKENIZER, trained_length
 from trainer.shards import MANIFEST, Kind, Phase, read_phase, verify_shards
 
 FACTS, PAGE, FOLDER = "evaluation.json", "evaluation.html", "evaluation"  # the last holds the parts
@@ -95,12 +95,7 @@ def _window(asked: Asked, model: PLM) -> int:
         if not 2 <= asked.window <= most:
             raise TrainerError(f"window: found {asked.window}, expected 2 to {most}, the model's positions")
         return asked.window
-    for folder in (asked.checkpoint, asked.checkpoint.parent):
-        if (folder / "run.json").is_file():
-            settings = read_json(folder / "run.json", "a run's settings").get("train")
-            trained = settings.get("sequence_length") if isinstance(settings, dict) else None
-            return min(most, trained) if isinstance(trained, int) and trained > 1 else most
-    return most
+    return min(most, trained_length(asked.checkpoint) or most)
 
 
 def _phase(asked: Asked, folder: Path, kind: Kind) -> Phase:

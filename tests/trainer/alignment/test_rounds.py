@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,12 +23,13 @@ from trainer.alignment.config import AlignConfig
 from trainer.alignment.ledger import read_manifest
 from trainer.alignment.prompts import read_prompts
 from trainer.alignment.rounds import align, plan_stages
+from trainer.alignment.run import Run
 from trainer.chat import ChatML
 from trainer.config import PhaseData
 from trainer.errors import TrainerError, TrainingStopped
 from trainer.generate import load
 from trainer.inference import Sampling
-from trainer.pretrained import load_pretrained
+from trainer.pretrained import load_pretrained, trained_length
 from trainer.shards import read_phase
 
 CONFIG = AlignConfig(
@@ -100,6 +102,16 @@ def test_a_folder_of_another_run_is_refused(finished: Path, toy_model: Path, toy
     with pytest.raises(TrainerError, match=r"run.json: fingerprint: found .* other settings, data or model"):
         align(toy_model, toy_prompts, replace(CONFIG, beta=0.4), finished, progress=False)
     assert align(toy_model, toy_prompts, replace(CONFIG, keep_checkpoints=5), finished, progress=False)["reused"]
+
+
+def test_an_aligned_model_is_measured_at_the_length_that_it_was_trained_at(toy_model: Path, tmp_path: Path) -> None:
+    tuned, prompts = tmp_path / "sft" / "final", b"the phase's manifest"
+    shutil.copytree(toy_model, tuned)
+    Run.claim(tmp_path / "unknown", CONFIG, tuned, prompts, None)
+    assert trained_length(tmp_path / "unknown" / "final") is None
+    (tuned.parent / "run.json").write_text('{"train": {"sequence_length": 48}}')
+    Run.claim(tmp_path / "known", CONFIG, tuned, prompts, None)
+    assert trained_length(tmp_path / "known" / "final") == 48
 
 
 def test_a_run_that_has_not_ended_gives_its_newest_checkpoint(finished: Path, tmp_path: Path) -> None:
