@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import islice, takewhile
 
-from plm_data.build import Build
+from plm_data.curation import Curation
 from plm_data.inspect import tables
 from plm_data.text.printable import clip
 
@@ -26,7 +26,7 @@ class Standing:
     id: str
 
 
-def standing(build: Build, source: str, identity: str) -> Standing:
+def standing(build: Curation, source: str, identity: str) -> Standing:
     """Where a document stands among its duplicates; quality is None where none is measured."""
     found = tables.measures(build, source, [identity])[identity]
     column = build.recipe.curate.dedup.quality

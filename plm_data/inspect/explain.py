@@ -1,4 +1,4 @@
-"""The story of one document: where it came from, what was measured, and why it was kept or dropped."""
+"""The story of one document or conversation: where it came from, what was measured, why it was kept or dropped."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import Any
 import polars as pl
 
 from plm_data.build import Build
+from plm_data.chat.phases import ConversationPhase
+from plm_data.curation import Curation
 from plm_data.decisions.ledger import EXACT, NEAR
 from plm_data.dedup.against import similarity
 from plm_data.errors import PlmError
@@ -42,52 +44,67 @@ class Match:
 def find(build: Build, pattern: str, most: int = 20) -> list[Match]:
     """The first documents whose text holds ``pattern`` (plain text, case counts), at most ``most`` of them."""
     wanted = unicodedata.normalize("NFC", pattern)
-    hits = list(islice(_holding(build, wanted), most))
-    ids = [hit[0] for hit in hits]
-    rows = tables.verdicts(build).filter(pl.col("id").is_in(ids)).select("id", "verdict", "reason").collect()
-    said = {identity: (verdict, reason) for identity, verdict, reason in rows.iter_rows()}
-    return [Match(identity, source, name, *said[identity], shown) for identity, source, name, shown in hits]
+    found: list[Match] = []
+    for curation in tables.curations(build):
+        hits = list(islice(_holding(curation, wanted), most - len(found)))
+        ids = [hit[0] for hit in hits]
+        rows = tables.verdicts(curation).filter(pl.col("id").is_in(ids)).select("id", "verdict", "reason").collect()
+        said = {identity: (verdict, reason) for identity, verdict, reason in rows.iter_rows()}
+        found += [Match(identity, source, name, *said[identity], shown) for identity, source, name, shown in hits]
+    return found
 
 
-def _holding(build: Build, wanted: str) -> Iterator[tuple[str, str, str, str]]:
-    for source in build.recipe.sources:
-        for batch in tables.text_batches(build, source):
+def _holding(curation: Curation, wanted: str) -> Iterator[tuple[str, str, str, str]]:
+    for source in curation.recipe.sources:
+        for batch in tables.text_batches(curation, source):
             for identity, name, text in batch.filter(pl.col("text").str.contains(wanted, literal=True)).iter_rows():
                 at = text.index(wanted)
                 yield identity, source, name, clip(text[max(0, at - 30) : at + 90].strip(), 110)
 
 
 def explain(build: Build, wanted: str) -> str:
-    """The story of the document with this id, the only one whose id begins so, or the only one of this name."""
-    document = _resolve(build, wanted)
+    """The story of the document with this id, the only one whose id begins so, or the only one of this name.
+
+    Conversations and prompts are documents too. One that several phases read has a story in each.
+    """
+    return "\n\n".join(tell(build, curation, document) for curation, document in _resolve(build, wanted))
+
+
+def tell(build: Build, curation: Curation, document: dict[str, Any]) -> str:
+    """The story of a row of the verdicts, or of what was rejected, of one of the build's ``tables.curations``."""
     if "content_hash" not in document:
         return "\n".join(_rejected_story(document))
-    text = tables.texts(build, document["source"], [document["id"]])[document["id"]]
-    measured = tables.measures(build, document["source"], [document["id"]])[document["id"]]
-    lines = [*_facts(build, document, measured), ""]
+    text = tables.texts(curation, document["source"], [document["id"]])[document["id"]]
+    measured = tables.measures(curation, document["source"], [document["id"]])[document["id"]]
+    lines = [*_facts(curation, document, measured), ""]
     if document["verdict"] == "kept":
-        lines += _kept(build, document, measured)
+        lines += _kept(build, curation, document, measured)
     else:
-        lines += _dropped(build, document, text)
-    namesakes = tables.rejected(build).filter(pl.col("id") == document["id"]).head(_LISTED).collect().to_dicts()
+        lines += _dropped(curation, document, text)
+    namesakes = tables.rejected(curation).filter(pl.col("id") == document["id"]).head(_LISTED).collect().to_dicts()
     lines += [f"Another of this name was {_rejection(row)}" for row in namesakes]
     return "\n".join(lines)
 
 
-def _resolve(build: Build, wanted: str) -> dict[str, Any]:
-    """The row of a document; raises ``PlmError`` if there is none, or more than one."""
+def _resolve(build: Build, wanted: str) -> list[tuple[Curation, dict[str, Any]]]:
+    """The row of a document in each curation that has it; raises ``PlmError`` for none, or several documents."""
     by = pl.col("id").str.starts_with(wanted.lower()) | (pl.col("name") == wanted)
-    for table in (tables.verdicts(build), tables.rejected(build)):
-        rows = table.filter(by if wanted else pl.lit(False)).head(1000).collect().to_dicts()
-        if exact := [row for row in rows if row["id"] == wanted.lower()]:
-            return exact[0]
-        if len({row["id"] for row in rows}) == 1:
-            return rows[0]
-        if rows:
-            named = "\n".join(f"  {row['id']}  {row['source']}  {clip(row['name'], 80)}" for row in rows[:_LISTED])
+    curations = tables.curations(build)
+    for table in (tables.verdicts, tables.rejected):
+        found = [
+            (curation, row)
+            for curation in curations
+            for row in table(curation).filter(by if wanted else pl.lit(False)).head(1000).collect().to_dicts()
+        ]
+        exact = [each for each in found if each[1]["id"] == wanted.lower()]
+        if len({row["id"] for _, row in exact or found}) == 1:
+            return list({id(curation): (curation, row) for curation, row in reversed(exact or found)}.values())[::-1]
+        if found:
+            ids = {row["id"]: f"  {row['id']}  {row['source']}  {clip(row['name'], 80)}" for _, row in found}
             raise PlmError(
-                f"{len(rows):,}{'+' if len(rows) == 1000 else ''} documents of {build.recipe.name} are called "
-                f"{clip(wanted, 60)} or have an id that begins so; give more of the id:\n{named}"
+                f"{len(ids):,}{'+' if len(found) >= 1000 else ''} documents of {build.recipe.name} are called "
+                f"{clip(wanted, 60)} or have an id that begins so; give more of the id:\n"
+                + "\n".join(islice(ids.values(), _LISTED))
             )
     raise PlmError(
         f"{build.recipe.name} has no document with the id or name {quote(wanted, 80)}. Ids stand in the shards' column "
@@ -111,12 +128,13 @@ def _rejection(row: dict[str, Any]) -> str:
     return f"{row['verdict']} at {step}, before any rule: {reason}{detail}"
 
 
-def _facts(build: Build, document: dict[str, Any], measured: dict[str, Any]) -> list[str]:
+def _facts(build: Curation, document: dict[str, Any], measured: dict[str, Any]) -> list[str]:
     spec = build.recipe.sources[document["source"]]
     known = tables.metadata(build, document["source"], document["id"])
     return [
         printable(document["name"]),
         f"  id        {document['id']}",
+        *([f"  phase     {build.phase}"] if isinstance(build, ConversationPhase) else []),
         f"  source    {document['source']} (reader {spec.reader}, domain {spec.domain}, priority {spec.priority})",
         f"  licence   {printable(document['license'])}",
         f"  size      {document['bytes']:,} bytes, {measured['words']:,} words, {document['token_count']:,} tokens",
@@ -126,7 +144,7 @@ def _facts(build: Build, document: dict[str, Any], measured: dict[str, Any]) -> 
     ]
 
 
-def _dropped(build: Build, document: dict[str, Any], text: str) -> Iterator[str]:
+def _dropped(build: Curation, document: dict[str, Any], text: str) -> Iterator[str]:
     fired = tables.ledger(build).filter(pl.col("id") == document["id"]).collect().to_dicts()
     order = {name: i for i, name in enumerate([*RULES, EXACT, NEAR])}
     fired.sort(key=lambda row: order.get(row["rule"], len(order)))
@@ -145,7 +163,7 @@ def _dropped(build: Build, document: dict[str, Any], text: str) -> Iterator[str]
             yield f"    {part}"
 
 
-def _duplicate(build: Build, document: dict[str, Any], text: str, row: dict[str, Any]) -> Iterator[str]:
+def _duplicate(build: Curation, document: dict[str, Any], text: str, row: dict[str, Any]) -> Iterator[str]:
     winner = tables.verdicts(build).filter(pl.col("id") == row["winner"]).collect().to_dicts()[0]
     other = tables.texts(build, winner["source"], [winner["id"]])[winner["id"]]
     width = build.recipe.curate.dedup.shingle_words
@@ -171,24 +189,24 @@ def _duplicate(build: Build, document: dict[str, Any], text: str, row: dict[str,
         yield f"    the other {theirs}"
 
 
-def _kept(build: Build, document: dict[str, Any], measured: dict[str, Any]) -> Iterator[str]:
+def _kept(build: Build, curation: Curation, document: dict[str, Any], measured: dict[str, Any]) -> Iterator[str]:
     yield "Kept."
-    if closest := _closest(thresholds(build.recipe, document["source"]), measured):
+    if closest := _closest(thresholds(curation.recipe, document["source"]), measured):
         yield "  The rules that came closest:"
     for margin, name, said_value, said_threshold in closest:
         yield (
             f"    {name}: {RULES[name].meaning}: {said_value}, the {RULES[name].bound}imum is {said_threshold} "
             f"({'on it' if margin == 0 else f'{margin:.1%} away'})"
         )
-    losers = tables.ledger(build).filter(pl.col("winner") == document["id"]).select("id", "source", "rule").collect()
-    names = _names(build, losers["id"].head(_LISTED).to_list())
+    losers = tables.ledger(curation).filter(pl.col("winner") == document["id"]).select("id", "source", "rule").collect()
+    names = _names(curation, losers["id"].head(_LISTED).to_list())
     if losers.height:
         yield f"  It stayed for {losers.height:,} duplicate{'' if losers.height == 1 else 's'}:"
     for identity, source, rule in losers.head(_LISTED).iter_rows():
         yield f"    {identity}  {source}  {clip(names[identity], 80)}  ({rule})"
     if losers.height > _LISTED:
         yield f"    and {losers.height - _LISTED:,} more"
-    yield from _places(build, document)
+    yield from _places(build, curation, document)
 
 
 def _closest(limits: dict[str, float | None], measured: dict[str, Any]) -> list[tuple[float, str, str, str]]:
@@ -202,21 +220,23 @@ def _closest(limits: dict[str, float | None], measured: dict[str, Any]) -> list[
     return sorted(margins)[:_CLOSEST]
 
 
-def _names(build: Build, ids: list[str]) -> dict[str, str]:
+def _names(build: Curation, ids: list[str]) -> dict[str, str]:
     rows = tables.verdicts(build).filter(pl.col("id").is_in(ids)).select("id", "name").collect()
     return dict(rows.iter_rows())
 
 
-def _places(build: Build, document: dict[str, Any]) -> Iterator[str]:
+def _places(build: Build, curation: Curation, document: dict[str, Any]) -> Iterator[str]:
     """Forward: the rows of the phases that hold a kept document."""
-    share = build.recipe.held_out_of(document["source"])
-    if is_held_out(build.recipe.seed, share, pl.Series([document["content_hash"]]))[0]:
-        yield "  It is held out: in no phase, to measure the loss on."
-        return
-    built = build.built_phases()
+    phases = [curation.phase] if isinstance(curation, ConversationPhase) else list(build.recipe.phases)
+    if curation is build:
+        share = build.recipe.held_out_of(document["source"])
+        if is_held_out(build.recipe.seed, share, pl.Series([document["content_hash"]]))[0]:
+            yield "  It is held out: in no phase, to measure the loss on."
+            return
+    built = {phase: found for phase in phases if (found := build.built(phase))}
     places = []
     for phase, (_, placed, _) in built.items():
-        for row in tables.placed_rows(build, placed, document["id"]).iter_rows(named=True):
+        for row in tables.placed_rows(curation, placed, document["id"]).iter_rows(named=True):
             number, at = divmod(row["position"], build.recipe.shards.rows_per_shard)
             cut = f", its first {row['taken']:,} tokens" if row["taken"] < row["token_count"] else ""
             epoch = f", epoch {row['epoch'] + 1}" if row["epoch"] else ""
@@ -226,7 +246,7 @@ def _places(build: Build, document: dict[str, Any]) -> Iterator[str]:
         yield from places
     else:
         yield "  It is in no phase that is built: their budgets were met before its turn came."
-    if missing := [phase for phase in build.recipe.phases if phase not in built]:
+    if missing := [phase for phase in phases if phase not in built]:
         yield f"  Not built yet: {', '.join(missing)}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import polars as pl
 
 from plm_data.attributes.quality import STOP_WORDS
 from plm_data.build import Build
+from plm_data.curation import Curation
 from plm_data.decisions.guardrails import QUARANTINE_KEY
 from plm_data.dedup.clusters import read_signatures
 from plm_data.dedup.corpora import Corpus, hash_ids
@@ -58,34 +60,44 @@ def open_built(recipe: str | Path, home: Path) -> Built:
     return Built(load_recipe(recipe), home)
 
 
-def ledger(build: Build) -> pl.LazyFrame:
+def curations(build: Build) -> list[Curation]:
+    """What has decisions of its own: the corpus, and each phase of conversations or prompts that is built."""
+    found: list[Curation] = [build]
+    for phase in build.recipe.after:
+        with suppress(PlmError):  # it is not built
+            assert build.chat(phase).decided
+            found.append(build.chat(phase))
+    return found
+
+
+def ledger(build: Curation) -> pl.LazyFrame:
     """``id, source, verdict, rule, value, threshold, bound, winner``: a row a document and rule that fired."""
     return build.table("ledger")
 
 
-def verdicts(build: Build) -> pl.LazyFrame:
+def verdicts(build: Curation) -> pl.LazyFrame:
     """A row a document that was read: its source, name, sizes, hash, cluster, verdict and first reason."""
     return build.table("verdicts")
 
 
-def rejected(build: Build) -> pl.LazyFrame:
+def rejected(build: Curation) -> pl.LazyFrame:
     """``id, source, verdict, rule, name, detail``: what never became a document."""
     return build.table("rejected")
 
 
-def placed_rows(build: Build, placed: Output, identity: str) -> pl.DataFrame:
+def placed_rows(build: Curation, placed: Output, identity: str) -> pl.DataFrame:
     """The rows of a phase that hold a document, as ``mix.select.PLACED``, in the phase's order."""
     rows = read_placed(placed, partition_of(identity, build.partitions), build.partitions)
     return rows.filter(pl.col("id") == identity).sort("position")
 
 
-def texts(build: Build, source: str, ids: Sequence[str]) -> dict[str, str]:
+def texts(build: Curation, source: str, ids: Sequence[str]) -> dict[str, str]:
     """The texts of some documents of a source by id."""
     wanted = pl.scan_parquet(build.documents[source].parts(), glob=False).filter(pl.col("id").is_in(list(ids)))
     return dict(wanted.select("id", "text").collect().iter_rows())
 
 
-def metadata(build: Build, source: str, identity: str) -> dict[str, str]:
+def metadata(build: Curation, source: str, identity: str) -> dict[str, str]:
     """What the source's reader knew of a document beside its text."""
     if not (parts := build.collected[source].parts("metadata")):
         return {}
@@ -101,13 +113,13 @@ def texts_of(build: Build, documents: Sequence[tuple[str, str]]) -> dict[str, st
     return {identity: text for source, own in ids.items() for identity, text in texts(build, source, own).items()}
 
 
-def text_batches(build: Build, source: str) -> Iterator[pl.DataFrame]:
+def text_batches(build: Curation, source: str) -> Iterator[pl.DataFrame]:
     """``id, name, text`` of all documents of a source."""
     for part in build.documents[source].parts():
         yield from read_slices(part, ["id", "name", "text"])
 
 
-def measures(build: Build, source: str, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+def measures(build: Curation, source: str, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     """All measures of some documents of a source: id → column → value."""
     found: dict[str, dict[str, Any]] = {identity: {} for identity in ids}
     for output in build.attributes[source].values():
@@ -118,7 +130,7 @@ def measures(build: Build, source: str, ids: Sequence[str]) -> dict[str, dict[st
     return found
 
 
-def offending(build: Build, source: str, rule: str, text: str) -> str | None:
+def offending(build: Curation, source: str, rule: str, text: str) -> str | None:
     """``offending_part`` of a text, as the texts of its source are measured."""
     curate = build.recipe.curate
     language = curate.languages.get(build.recipe.sources[source].language)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from plm_data.build import HELD_OUT, Build
 from plm_data.errors import PlmError
 from plm_data.inspect import tables
-from plm_data.inspect.explain import explain
+from plm_data.inspect.explain import tell
 from plm_data.shards import read_manifest
 from plm_data.text.printable import clip, excerpt, printable
 
@@ -58,18 +58,21 @@ def trace(build: Build, shard: Path, row: int) -> Iterator[str]:
     yield from _epoch(build, phase, manifest["key"], found["id"], position)
     yield excerpt(found["text"], 300, "    | ")
     yield ""
-    yield "Its document:"
-    yield explain(build, found["id"])
+    curation = build.chat(phase) if phase in build.recipe.after else build
+    yield "Its document:" if curation is build else "Its conversation:"
+    document = tables.verdicts(curation).filter(pl.col("id") == found["id"]).head(1).collect().to_dicts()[0]
+    yield tell(build, curation, document)
 
 
 def _epoch(build: Build, phase: str, key: str, identity: str, position: int) -> Iterator[str]:
-    built = build.built(phase) if phase in (*build.recipe.phases, HELD_OUT) else None
+    built = build.built(phase) if phase in (*build.all_phases, HELD_OUT) else None
     if built is None or built[2].key != key:
         raise PlmError(
             f"the shard is not of {phase} of {clip(build.recipe.name, 60)} as its recipe stands now; build it again "
             f"with `plm build`, or name its recipe with -r."
         )
-    rows = tables.placed_rows(build, built[1], identity).filter(pl.col("position") == position)
+    curation = build.chat(phase) if phase in build.recipe.after else build
+    rows = tables.placed_rows(curation, built[1], identity).filter(pl.col("position") == position)
     epoch, taken, whole = rows.select("epoch", "taken", "token_count").row(0)
     cut = f"; cut to its first {taken:,} of {whole:,} tokens" if taken < whole else ""
     yield f"  epoch     {epoch + 1} of its source{cut}"

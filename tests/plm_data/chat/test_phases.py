@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -15,7 +16,9 @@ from tokenizers import Tokenizer
 from plm_data.build import Build
 from plm_data.chat.chatml import rendered
 from plm_data.decisions.ledger import LEDGER
-from plm_data.errors import GuardrailError, RecipeError
+from plm_data.errors import GuardrailError, PlmError, RecipeError
+from plm_data.inspect.explain import explain, find
+from plm_data.inspect.trace import trace
 from plm_data.locking.lock import inputs, results
 from plm_data.locking.verify import verify_build
 from plm_data.pending import pending_steps
@@ -245,3 +248,54 @@ def test_files_without_rows_are_refused(talk_build: Build, tmp_path: Path) -> No
     recipe.write_text(_text(talk_build).replace(path, str(tmp_path / "talks.txt")), "utf-8")
     with pytest.raises(RecipeError, match="sft.sft1.sources.talks.paths: .*talks.txt holds no rows; expected Parquet"):
         Build(load_recipe(recipe), tmp_path / "home", workers=1).shards("sft1")
+
+
+def test_every_row_leads_to_its_conversation_and_back(talk_build: Build) -> None:
+    for phase in PHASES:
+        for shard in sorted((talk_build.folder / phase).glob("shard-*.parquet")):
+            rows = pl.read_parquet(shard)
+            for row in range(0, rows.height, 7):
+                found = rows.row(row, named=True)
+                story = "\n".join(trace(talk_build, shard, row))
+                assert f"Its conversation:\n{name_of(talk_build, phase, found['id'])}\n" in story
+                assert f"  id        {found['id']}\n  phase     {phase}\n" in story
+                assert f"    {phase}: row {row} of {shard.name}" in story
+
+
+def name_of(build: Build, phase: str, identity: str) -> str:
+    verdicts = build.chat(phase).table("verdicts").filter(pl.col("id") == identity).collect()
+    return str(verdicts["name"].item())
+
+
+def id_of(build: Build, table: Literal["verdicts", "rejected"], name: str) -> str:
+    found = build.chat("sft1").table(table).filter((pl.col("name") == name) & (pl.col("source") == "talks")).collect()
+    return str(found["id"].item())
+
+
+def test_why_a_conversation_is_not_used(talk_build: Build) -> None:
+    kept, lost = sorted(("good", "copy"), key=lambda name: reasons(talk_build, "sft1", "talks")[name] != "kept")
+    assert "It stayed for 1 duplicate:" in explain(talk_build, id_of(talk_build, "verdicts", kept))
+    story = explain(talk_build, id_of(talk_build, "verdicts", lost)[:20])
+    assert "Dropped as an exact duplicate" in story and f"  {kept}\n" in story
+    for name, reason in {
+        "asks": "dropped at decontaminate, before any rule: asks-a-task",
+        "long": "quarantined at converse, before any rule: over-length",
+    }.items():
+        assert f"It was {reason}" in explain(talk_build, id_of(talk_build, "rejected", name))
+    with pytest.raises(PlmError, match=r"2 documents of talk are called asks (?s:.)*talks  asks\n .*unchecked  asks"):
+        explain(talk_build, "asks")  # the file is read as a set of sft1 and of the tasks
+    found = find(talk_build, HOSTILE.partition("<")[0])
+    assert [(each.name, each.verdict, each.reason) for each in found] == [("hostile", "kept", None)]
+
+
+def test_a_problem_of_a_source_and_of_a_set_of_its_name_has_a_story_in_each(tmp_path: Path) -> None:
+    recipe = folder_with(tmp_path)
+    recipe.write_text(
+        recipe.read_text().replace("maths: {reader: worked-maths, l", "worked-maths: {reader: worked-maths, l")
+    )
+    build = Build(load_recipe(recipe), tmp_path / "home", workers=1)
+    build.shards("sft1")
+    build.shards("phase1")
+    shared = set(build.table("verdicts").collect()["id"]) & set(build.chat("sft1").table("verdicts").collect()["id"])
+    story = explain(build, min(shared))
+    assert story.count(f"  id        {min(shared)}") == 2 and story.count("  phase     sft1") == 1
