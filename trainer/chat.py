@@ -16,8 +16,10 @@ from trainer.pretrained import END_OF_TEXT
 START, END = "<|im_start|>", "<|im_end|>"
 Role = Literal["system", "user", "assistant"]
 
-# z of ARIES. The paper's wording is not published as far as could be found: this one is ours.
-REFINE = "Look at your answer again. Find what is wrong or could be better in it, and write an improved answer, whole."
+# z of ARIES. The paper's wording is not published as far as could be found: this one is ours. It ends with the
+# question: a small model that has it right before its answer refines far better than one that has to look back for it.
+QUESTION = "{question}"
+REFINE = f"Look at your answer again. Find what is wrong or could be better in it, and answer anew, whole: {QUESTION}"
 
 
 class Turn(NamedTuple):
@@ -70,9 +72,20 @@ class ChatML:
         """Return the tokens of whole turns and of the assistant's start, to be completed."""
         return [*self.turns(turns), *self._head("assistant")]
 
-    def reply(self, prompt: Sequence[int], answer: Sequence[int], text: str) -> list[int]:
-        """Return a prompt with the assistant's answer to it, the user's next message, and the assistant's start."""
-        return [*self.closed(prompt, answer), *self.prompt([Turn("user", text)])]
+    def refine(self, prompt: Sequence[int], answer: Sequence[int], request: str = REFINE) -> list[int]:
+        """Return a prompt, the assistant's answer to it, the user's request to refine that, and the assistant's start.
+
+        `{question}` in the request stands for what the user said last in the prompt.
+        """
+        before, placed, after = request.partition(QUESTION)
+        asked = [*self.encode(before), *(self._last_said(prompt) if placed else ()), *self.encode(after)]
+        return [*self.closed(prompt, answer), *self._head("user"), *asked, *self._close, *self._head("assistant")]
+
+    def _last_said(self, prompt: Sequence[int]) -> list[int]:
+        """Return the tokens of the turn before the assistant's start, without its head and its end."""
+        starts = [place for place, token in enumerate(prompt) if token == self.start]
+        first = starts[-2] + len(self._head("user"))
+        return list(prompt[first : starts[-1] - len(self._close)])
 
     def closed(self, prompt: Sequence[int], answer: Sequence[int]) -> list[int]:
         """Return a prompt with the assistant's answer to it, its turn ended."""

@@ -51,7 +51,7 @@ class Conversation:
         prompt = self._fit(asked)
         answer: list[int] = []
         for number in range(refinements + 1):
-            context = self._chat.reply(prompt, answer, self._refinement_prompt) if number else prompt
+            context = self._chat.refine(prompt, answer, self._refinement_prompt) if number else prompt
             self._check(context)
             seed = self._seed + len(self._exchanges) * (refinements + 1) + number
             completion = yield from self._answer(number, context, seed)

@@ -29,10 +29,22 @@ def test_turns(chat: ChatML) -> None:
     assert chat.turns([]) == []
 
 
-def test_a_reply_goes_on_from_the_answers_own_tokens(chat: ChatML) -> None:
-    first = chat.prompt([Turn("user", "1 + 1?")])
-    turns = [Turn("user", "1 + 1?"), Turn("assistant", "3"), Turn("user", "again")]
-    assert chat.reply(first, chat.encode("3"), "again") == chat.prompt(turns)
+def test_a_request_to_refine_goes_on_from_the_answers_own_tokens(chat: ChatML) -> None:
+    before = [Turn("system", "be brief"), Turn("user", "2 + 2?"), Turn("assistant", "4")]
+    first = chat.prompt([*before, Turn("user", "1 + 1?")])
+    for request, asked in (
+        ("again", "again"), ("again: {question}", "again: 1 + 1?"), ("{question} Again, in {braces}!", "1 + 1? Again, in {braces}!"),
+    ):  # fmt: skip
+        turns = [*before, Turn("user", "1 + 1?"), Turn("assistant", "3"), Turn("user", asked)]
+        assert chat.refine(first, chat.encode("3"), request) == chat.prompt(turns)
+    assert chat.decode(chat.refine(first, chat.encode("3"))).endswith("whole: 1 + 1?\nassistant\n")
+
+
+def test_a_question_with_braces_or_special_tokens_is_said_again_as_it_is(chat: ChatML) -> None:
+    asked = "{question} " + HOSTILE
+    ids = chat.refine(chat.prompt([Turn("user", asked)]), chat.encode("no"), "again: {question}")
+    assert chat.decode(ids).endswith(f"again: {asked}\nassistant\n")
+    assert [token for token in ids if token >= END_OF_TEXT] == [START, END] * 3 + [START]
 
 
 def test_hostile_text_stays_text(chat: ChatML) -> None:

@@ -40,7 +40,7 @@ class Policy:
 
     def refine(self, prompt: Sequence[int], answer: Sequence[int]) -> list[int]:
         """Return the context (x, y, z): the prompt, an answer to it, and the request to refine that."""
-        return self.chat.reply(prompt, answer, self.refinement_prompt)
+        return self.chat.refine(prompt, answer, self.refinement_prompt)
 
     def answer(
         self, contexts: Sequence[Sequence[int]], seeds: Sequence[int], progress: Callable[[int], object] | None = None

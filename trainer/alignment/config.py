@@ -56,7 +56,7 @@ class AlignConfig:
     temperature: float = 1.0
     top_p: float = 1.0
     max_tokens: int = 512  # of an answer
-    refinement_prompt: str | None = None  # z; None: trainer.chat.REFINE
+    refinement_prompt: str | None = None  # z, with {question} in place of x or without; None: trainer.chat.REFINE
     collect_size: int = 256  # prompts a piece of the collection: what an interruption loses at most
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.95)

@@ -232,7 +232,7 @@ def _stage_line(stage: Stage, facts: dict[str, Any]) -> str:
     right = facts["chains"]["right"]
     shown = " -> ".join("?" if share is None else f"{share:.0%}" for share in right)
     kl = facts["drift"]["kl_per_token"]
-    drifted = "" if kl is None else f", KL {kl:.4f} nats a token"
+    drifted = "" if kl is None else f", KL {round(kl, 4) + 0.0:.4f} nats a token"  # never -0.0000
     pairs = facts["pairs"]["pairs"]
     return f"{stage.name}: {pairs} pairs of {len(stage.prompts)} prompts, right by step {shown}{drifted}"
 

@@ -65,7 +65,7 @@ def test_direct_answers_and_refinements_are_judged_by_source_and_check(chat: Cha
     assert [each.extracted for each in refined] == ["3", "5", "6", None] and direct[2].extracted is None
     assert {each.turn for each in direct} == {0} and {each.turn for each in refined} == {1}
     assert asked[1][0].endswith(
-        f"assistant\n4<|im_end|>\n<|im_start|>user\n{REFINE}<|im_end|>\n<|im_start|>assistant\n"
+        f"assistant\n4<|im_end|>\n<|im_start|>user\n{REFINE.format(question='q1')}<|im_end|>\n<|im_start|>assistant\n"
     )
     groups = summarise(direct)
     assert [(g["source"], g["check"], g["correct"], g["questions"], g["unjudged"]) for g in groups] == [
