@@ -23,7 +23,7 @@ class Conversation:
 
     ``reference``: a good answer to the last user's turn, where the turns end with it. ``answer``: what is checked of
     an answer, the number or test code, by ``check`` (``number`` or ``python``). ``chosen`` and ``rejected``: a given
-    preference pair. ``origin``: name of the document of the local generators that it was made of.
+    preference pair. ``origins``: names of the documents of the local generators that it was made of.
     """
 
     turns: tuple[tuple[str, str], ...]
@@ -32,16 +32,17 @@ class Conversation:
     check: str | None = None
     chosen: str | None = None
     rejected: str | None = None
-    origin: str | None = None
+    origins: tuple[str, ...] = ()
 
     def to_json(self) -> str:
-        given = {name: value for name, value in vars(self).items() if value is not None}
+        given = {name: value for name, value in vars(self).items() if value not in (None, ())}
         return orjson.dumps(given).decode()
 
     @classmethod
     def from_json(cls, text: str) -> Conversation:
         found = orjson.loads(text)
-        return cls(**{**found, "turns": tuple((role, said) for role, said in found["turns"])})
+        lists = {"turns": tuple(map(tuple, found["turns"])), "origins": tuple(found.get("origins", ()))}
+        return cls(**{**found, **lists})
 
     def as_answered(self) -> Conversation | None:
         """Up to the assistant's last turn, for nobody answers what comes after it; None if it has no turn."""
@@ -55,7 +56,7 @@ class Conversation:
         return replace(self, turns=self.turns[:-1], reference=self.turns[-1][1])
 
 
-def conversation(turns: Iterable[tuple[Any, Any]], **known: str | None) -> Conversation | Reason:
+def conversation(turns: Iterable[tuple[Any, Any]], **known: Any) -> Conversation | Reason:
     """A conversation of (role, text) as a set has them, or why it is none.
 
     A system turn that is empty is left out.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from plm_data.chat.conversation import ASSISTANT, USER, Conversation
@@ -81,13 +82,13 @@ class RowConversations:
 
 
 class MathsConversations:
-    """A worked problem: the question, and the solution with the answer last."""
+    """Worked problems: the question, and the solution with the answer last; as many in turn as the set says."""
 
     def __init__(self, spec: MathsSet, split: Split):
         self.spec, self._split = spec, split
 
     def fingerprint(self) -> str:
-        asked = self.spec.model_dump(mode="json", include={"examples", "skip", "kinds", "seed"})
+        asked = self.spec.model_dump(mode="json", include={"examples", "skip", "kinds", "seed", "problems"})
         return digest([asked, self._split, code_version(selection.__module__), code_version(__name__)])
 
     def contents(self) -> dict[str, str]:
@@ -97,12 +98,18 @@ class MathsConversations:
         return None
 
     def read(self, piece: int, pieces: int) -> Iterator[Raw | Rejected]:
-        for kind, name, item in selection(self.spec, self._split):
-            if partition_of(document_id("worked-maths", name), pieces) == piece:
-                number = number_of(kind, item)
-                turns = (USER, item.question), (ASSISTANT, f"{item.solution}\n\nAnswer: {item.answer}")
-                found = Conversation(turns, answer=number, check="number" if number else None, origin=name)
-                yield Raw(name, found.to_json(), self.spec.license)
+        problems = selection(self.spec, self._split)
+        while together := list(islice(problems, self.spec.problems)):
+            names = tuple(name for _, name, _ in together)
+            if partition_of(document_id("worked-maths", names[0]), pieces) == piece:
+                turns: list[tuple[str, str]] = []
+                for _, _, item in together:
+                    turns += [(USER, item.question), (ASSISTANT, f"{item.solution}\n\nAnswer: {item.answer}")]
+                kind, _, last = together[-1]
+                number = number_of(kind, last)
+                check = "number" if number else None
+                found = Conversation(tuple(turns), answer=number, check=check, origins=names)
+                yield Raw("+".join(names), found.to_json(), self.spec.license)
 
 
 class PythonTasks(PythonFilesReader):
@@ -132,4 +139,4 @@ class PythonTasks(PythonFilesReader):
                     yield Rejected(each.name, "dropped", "long-function", f"{size:,} characters")
                     continue
                 turns = (USER, each.question), (ASSISTANT, fenced(each.code))
-                yield Raw(each.name, Conversation(turns, origin=file.name).to_json(), file.license)
+                yield Raw(each.name, Conversation(turns, origins=(file.name,)).to_json(), file.license)

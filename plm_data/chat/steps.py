@@ -32,11 +32,11 @@ from plm_data.text.normalise import content_hash, normalise
 
 # What is known beside a prompt, as a shard of prompts has it.
 PROMPT_COLUMNS = ("question", "reference", "answer", "check", "chosen", "rejected")
-# A conversation as a document: its rendering is the text. ``asked``: hashes of what its users say; ``origin``: the
-# name of the document that it was made of; ``tokens`` and ``targets``: little-endian int32.
+# A conversation as a document: its rendering is the text. ``asked``: hashes of what its users say; ``origins``: the
+# names of the documents that it was made of; ``tokens`` and ``targets``: little-endian int32.
 _OWN: dict[str, Any] = {
-    "turns": pl.Int64, "asked": pl.List(pl.UInt64), "origin": pl.String, "token_count": pl.Int64, "tokens": pl.Binary,
-    "target_count": pl.Int64, "targets": pl.Binary, **dict.fromkeys(PROMPT_COLUMNS, pl.String),
+    "turns": pl.Int64, "asked": pl.List(pl.UInt64), "origins": pl.List(pl.String), "token_count": pl.Int64,
+    "tokens": pl.Binary, "target_count": pl.Int64, "targets": pl.Binary, **dict.fromkeys(PROMPT_COLUMNS, pl.String),
 }  # fmt: skip
 _UNHASHED: dict[str, Any] = {**dict.fromkeys(("id", "name", "text", "license"), pl.String), **_OWN}
 CONVERSATION = (*DOCUMENT, *_OWN)
@@ -108,7 +108,7 @@ class Converse(Normalise):
                 | {name: getattr(each, name) for name in PROMPT_COLUMNS[1:]}
                 | {
                     "text": text, "turns": len(roles), "asked": [question_hash(each) for each in asked],
-                    "origin": each.origin, "question": asked[-1], "token_count": len(ids), "tokens": _bytes(ids),
+                    "origins": each.origins, "question": asked[-1], "token_count": len(ids), "tokens": _bytes(ids),
                     "target_count": sum(targets[1::2]) - sum(targets[::2]), "targets": _bytes(targets),
                 }
             )  # fmt: skip
@@ -200,11 +200,11 @@ class Decontaminate(Step):
         with slice_writer(part_file(out, partition)) as write, rejected_rows(out, partition) as rejected:
             for frame in read_slices(part_file(self.documents.path, partition), CONVERSATION):
                 keep = np.ones(frame.height, dtype=bool)
-                columns = (frame[name].to_list() for name in ("id", "name", "origin", "asked"))
-                for row, (identity, name, origin, questions) in enumerate(zip(*columns, strict=True)):
+                columns = (frame[name].to_list() for name in ("id", "name", "origins", "asked"))
+                for row, (identity, name, origins, questions) in enumerate(zip(*columns, strict=True)):
                     if not asked.isdisjoint(questions):
                         rejected.add(identity, name, "dropped", "asks-a-task", "its question is one of the tasks'")
-                    elif origin in held_out:
+                    elif not held_out.isdisjoint(origins):
                         rejected.add(identity, name, "dropped", "held-out", "made of a document that is held out")
                     else:
                         continue

@@ -160,6 +160,6 @@ def test_code_tasks() -> None:
 
 def test_a_conversation_comes_back_from_its_json() -> None:
     whole = Conversation(
-        (("user", "Wh\u0000y? \U0001f600"), ("assistant", "So.")), answer="1", check="number", origin="a/b"
+        (("user", "Wh\u0000y? \U0001f600"), ("assistant", "So.")), answer="1", check="number", origins=("a/b", "c")
     )
     assert Conversation.from_json(whole.to_json()) == whole

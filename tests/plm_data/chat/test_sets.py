@@ -104,6 +104,21 @@ def test_worked_maths_are_the_same_in_any_pieces() -> None:
     assert reader(reader="worked-maths", examples=50, seed=1).fingerprint() != made.fingerprint()
 
 
+def test_several_problems_in_one_conversation_are_those_that_come_alone() -> None:
+    alone = {
+        name: Conversation.from_json(text) for name, text in read_any(reader(reader="worked-maths", examples=50), 1)
+    }
+    made = reader(reader="worked-maths", examples=50, problems=3)
+    whole, parts = ([*read_any(made, pieces)] for pieces in (1, 4))
+    assert len(whole) == 17 and sorted(whole) == sorted(parts)
+    together = [Conversation.from_json(text) for _, text in whole]
+    assert sorted(name for each in together for name in each.origins) == sorted(alone)  # the last one has two
+    for each in together:
+        assert each.turns == tuple(turn for name in each.origins for turn in alone[name].turns)
+        assert (each.answer, each.check) == (alone[each.origins[-1]].answer, alone[each.origins[-1]].check)
+    assert made.fingerprint() != reader(reader="worked-maths", examples=50).fingerprint()
+
+
 def read_any(made: Reader, pieces: int) -> list[tuple[str, str]]:
     return [
         (item.name, item.text) for piece in range(pieces) for item in made.read(piece, pieces) if isinstance(item, Raw)
@@ -118,7 +133,7 @@ def test_python_tasks_come_from_files_with_their_licence() -> None:
     assert len(found) > 10 and dropped == {"long-function"} and {item.license for item in found} != {"MIT"}
     for item in found:
         talk = Conversation.from_json(item.text)
-        assert talk.origin == item.name.rsplit(":", 1)[0] and talk.turns[1][1].startswith("```python\ndef ")
+        assert talk.origins == (item.name.rsplit(":", 1)[0],) and talk.turns[1][1].startswith("```python\ndef ")
         assert item.name.rsplit(":", 1)[1] in talk.turns[0][1]
     fewer = reader(reader="python-tasks", packages=["jinja2"], max_characters=500, max_bytes="50K")
     assert 0 < len(read_any(fewer, 1)) < len(found) and fewer.fingerprint() != made.fingerprint()
