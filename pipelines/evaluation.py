@@ -48,14 +48,15 @@ def evaluate_model(
     checkpoint = Path(relative(build.folder / name / "final"))
     spec = build.recipe.evaluate
     held_out = build.held_out()
-    has_tasks = TASKS in build.recipe.after
+    if has_tasks := TASKS in build.recipe.after:
+        build.shards(TASKS)
     if held_out:
         build.show_files(held_out, HELD_OUT)
     asked = Asked(
         checkpoint=checkpoint,
         out=checkpoint,
         held_out=Path(relative(build.folder / HELD_OUT)) if held_out else None,
-        tasks=Path(relative(build.shards(TASKS).path)) if has_tasks else None,
+        tasks=Path(relative(build.folder / TASKS)) if has_tasks else None,
         published=published(build.recipe),
         refine=refine,
         max_tokens=spec.max_tokens if spec else None,

@@ -65,8 +65,8 @@ def curations(build: Build) -> list[Curation]:
     found: list[Curation] = [build]
     for phase in build.recipe.after:
         with suppress(PlmError):  # it is not built
-            assert build.chat(phase).decided
-            found.append(build.chat(phase))
+            if (after := build.chat(phase)).decided:
+                found.append(after)
     return found
 
 
