@@ -141,8 +141,8 @@ class MathsSet(ConversationSpec):
     reader: Literal["worked-maths"]
     domain: Name = "maths"
     dedup: Literal["near", "exact"] = Field("exact", description="its wording repeats by design")
-    examples: Count = Field(description="how many problems")
-    problems: Count = Field(1, description="of these in one conversation, asked one after the other")
+    examples: Count = Field(description="how many conversations")
+    problems: Count = Field(1, description="in each conversation, asked one after the other")
     skip: CountOrZero = Field(0, description="leave out so many problems before them, such as those of another phase")
     kinds: MathsKinds = ()
     seed: int = 0

@@ -96,9 +96,9 @@ def _resolve(build: Build, wanted: str) -> list[tuple[Curation, dict[str, Any]]]
             for curation in curations
             for row in table(curation).filter(by if wanted else pl.lit(False)).head(1000).collect().to_dicts()
         ]
-        exact = [each for each in found if each[1]["id"] == wanted.lower()]
-        if len({row["id"] for _, row in exact or found}) == 1:
-            return list({id(curation): (curation, row) for curation, row in reversed(exact or found)}.values())[::-1]
+        meant = [each for each in found if each[1]["id"] == wanted.lower()] or found
+        if len({row["id"] for _, row in meant}) == 1:
+            return [meant[n] for n in range(len(meant)) if n == 0 or meant[n][0] is not meant[n - 1][0]]
         if found:
             ids = {row["id"]: f"  {row['id']}  {row['source']}  {clip(row['name'], 80)}" for _, row in found}
             raise PlmError(

@@ -31,7 +31,7 @@ def number_of(kind: str, item: Problem) -> str | None:
 
 def selection(spec: MathsSet, split: Split) -> Iterator[tuple[str, str, Problem]]:
     """Kind, name and problem: all kinds in turn, a kind that is used up passed over; after the first ``skip``."""
-    return islice(_in_turn(spec, split), spec.skip, spec.skip + spec.examples)
+    return islice(_in_turn(spec, split), spec.skip, spec.skip + spec.examples * spec.problems)
 
 
 def _in_turn(spec: MathsSet, split: Split) -> Iterator[tuple[str, str, Problem]]:
@@ -87,10 +87,9 @@ def check_selection(spec: MathsSet, split: Split) -> list[tuple[str, str]]:
             wrong.append(("kinds", what))
     if not wrong:
         most = sum(_most(wanted, spec.seed, split) for wanted in spec.kinds or _BY_NAME)
-        if spec.skip + spec.examples > most:
-            wrong.append(
-                ("examples", f"{spec.examples} problems after {spec.skip}, but these kinds have {most} {split} ones")
-            )
+        asked = spec.examples * spec.problems
+        if spec.skip + asked > most:
+            wrong.append(("examples", f"{asked} problems after {spec.skip}, but these kinds have {most} {split} ones"))
     return wrong
 
 

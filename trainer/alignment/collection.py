@@ -51,6 +51,7 @@ def collect_stage(
     config: AlignConfig,
     judges: Judges,
     progress: Callable[[int], object] | None = None,
+    drawn: Callable[[int], object] | None = None,
 ) -> None:
     """Write a stage's ledger to `folder`; a piece that is there already is not collected again.
 
@@ -66,6 +67,7 @@ def collect_stage(
         config: of the run.
         judges: a reward model if `select` wants one; an executor if code is to be judged.
         progress: told how many prompts have been done since the last call.
+        drawn: told how many answers have been drawn since the last call; what it raises ends the collection.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pieces = math.ceil(len(numbers) / config.collect_size)
@@ -74,7 +76,7 @@ def collect_stage(
         if not path.exists():
             prompts = read_prompts(phase, part)
             make = _activation if stage == ACTIVATION else _round
-            write_piece(path, make(stage, policy, prompts, config, judges))
+            write_piece(path, make(stage, policy, prompts, config, judges, drawn))
         if progress is not None:
             progress(len(part))
     facts = {"stage": stage, "method": config.method, "select": config.select, "seed": config.seed}
@@ -82,9 +84,16 @@ def collect_stage(
         write_manifest(folder, pieces, facts)
 
 
-def _round(stage: str, policy: Policy, prompts: Sequence[Prompt], config: AlignConfig, judges: Judges) -> list[Judged]:
-    refine = config.method == "aries"
-    chains = collect(policy, prompts, config.refinements + 1, refine=refine, seed=config.seed, stage=stage)
+def _round(
+    stage: str,
+    policy: Policy,
+    prompts: Sequence[Prompt],
+    config: AlignConfig,
+    judges: Judges,
+    drawn: Callable[[int], object] | None,
+) -> list[Judged]:
+    refine, answers = config.method == "aries", config.refinements + 1
+    chains = collect(policy, prompts, answers, refine=refine, seed=config.seed, stage=stage, progress=drawn)
     scored = _score(policy, chains, judges.reward) if config.select == "reward" else [_unknown(c) for c in chains]
     judged = []
     for chain, scores in zip(chains, scored, strict=True):
@@ -95,14 +104,19 @@ def _round(stage: str, policy: Policy, prompts: Sequence[Prompt], config: AlignC
 
 
 def _activation(
-    stage: str, policy: Policy, prompts: Sequence[Prompt], config: AlignConfig, judges: Judges
+    stage: str,
+    policy: Policy,
+    prompts: Sequence[Prompt],
+    config: AlignConfig,
+    judges: Judges,
+    drawn: Callable[[int], object] | None,
 ) -> list[Judged]:
     """Pair each prompt's good answer with the data's poorer one, or with the policy's own where there is none.
 
     Both methods make the same pairs; iterative DPO is trained on their direct answers alone.
     """
-    drawn = [prompt for prompt in prompts if prompt.chosen is None or prompt.rejected is None]
-    own = iter(collect(policy, drawn, 1, refine=False, seed=config.seed, stage=stage))
+    asked = [prompt for prompt in prompts if prompt.chosen is None or prompt.rejected is None]
+    own = iter(collect(policy, asked, 1, refine=False, seed=config.seed, stage=stage, progress=drawn))
     judged = []
     for prompt in prompts:
         answers: tuple[Answer, ...]

@@ -142,13 +142,23 @@ def align(
             if not (folder / MANIFEST).exists():
                 task = line.add_task("", total=len(stage.prompts), status=f"{stage.name}: collecting")
                 told = partial(line.advance, task)
-                collect_stage(folder, stage.name, policy, phase, stage.prompts, config, judges, told)
+                stop = partial(_stop_collecting, signals, stage)
+                collect_stage(folder, stage.name, policy, phase, stage.prompts, config, judges, told, stop)
                 line.remove_task(task)
             if position.sequences == 0:
                 optimizer = run.optimizer(model)
             position, facts = _train(run, stage, policy, optimizer, position, line, signals)
             say(_stage_line(stage, facts))
     return _finish(run, stages, model, position)
+
+
+def _stop_collecting(signals: Signals, stage: Stage, _: int) -> None:
+    if signals.caught:
+        raise TrainingStopped(
+            f"stopped by signal {signals.caught} while the answers of {stage.name} were drawn; the same command goes "
+            "on from the last piece that was whole",
+            signals.caught,
+        )
 
 
 def _train(

@@ -94,6 +94,23 @@ def test_nothing_of_what_is_held_out_is_trained_on(talk_build: Build) -> None:
     assert len(dropped) == len(questions & made)
 
 
+def test_a_conversation_goes_by_each_of_its_problems(tmp_path: Path) -> None:
+    recipe = folder_with(tmp_path)
+    text = recipe.read_text().replace("examples: 60}", "examples: 60, problems: 2}")
+    text = text.replace("max_position_embeddings: 256", "max_position_embeddings: 2048")  # they are long
+    recipe.write_text(text.replace("sequence_length: 192", "sequence_length: 2048"))
+    build = Build(load_recipe(recipe), tmp_path / "home", workers=1)
+    build.shards("sft1")
+    documents = pl.read_parquet(build.shards("held-out").parts("shard"))["text"]
+    questions = {text.removeprefix("Question: ").split("\n")[0] for text in documents}
+    made = selection(build.recipe.sft["sft1"].sources["maths"], "train")  # type: ignore[arg-type]
+    held_out = {name for _, name, item in made if item.question in questions}
+    found = {tuple(name.split("+")): why for name, why in reasons(build, "sft1", "maths").items()}
+    assert {len(held_out & {*names}) for names in found} == {0, 1, 2} and {len(names) for names in found} == {2}
+    for names, why in found.items():
+        assert (why == "decontaminate.held-out") is not held_out.isdisjoint(names), names
+
+
 def test_the_shards_of_conversations(talk_build: Build) -> None:
     folder, found = talk_build.folder / "sft1", shards(talk_build, "sft1")
     manifest = read_manifest(folder)

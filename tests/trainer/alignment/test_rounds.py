@@ -28,7 +28,7 @@ from trainer.chat import ChatML
 from trainer.config import PhaseData
 from trainer.errors import TrainerError, TrainingStopped
 from trainer.generate import load
-from trainer.inference import Sampling
+from trainer.inference import Completion, Sampling, generate
 from trainer.pretrained import load_pretrained, trained_length
 from trainer.shards import read_phase
 
@@ -199,6 +199,25 @@ def test_a_signal_saves_and_ends(
         align(toy_model, toy_prompts, SHORT, tmp_path / "run", progress=False)
     monkeypatch.undo()
     assert (tmp_path / "run" / "step-00000010").is_dir()
+    align(toy_model, toy_prompts, SHORT, tmp_path / "run", progress=False)
+    found = load_file(tmp_path / "run" / "final" / "model.safetensors")
+    assert all(torch.equal(found[name], tensor) for name, tensor in undisturbed["weights"].items())
+
+
+def test_a_signal_ends_the_drawing_of_answers(
+    tmp_path: Path, toy_model: Path, toy_prompts: PhaseData, undisturbed: dict[str, Any]
+) -> None:
+    calls: list[int] = []
+
+    def terminated(*arguments: Any, **named: Any) -> list[Completion]:
+        calls.append(len(arguments[2]))
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return generate(*arguments, **named)
+
+    with pytest.raises(TrainingStopped, match=r"stopped by signal 15 while the answers of activation were drawn"):
+        align(toy_model, toy_prompts, SHORT, tmp_path / "run", decoder=terminated, progress=False)
+    assert calls == [25, 5] and len(list((tmp_path / "run" / "activation").glob("chains-*.parquet"))) == 1
     align(toy_model, toy_prompts, SHORT, tmp_path / "run", progress=False)
     found = load_file(tmp_path / "run" / "final" / "model.safetensors")
     assert all(torch.equal(found[name], tensor) for name, tensor in undisturbed["weights"].items())
